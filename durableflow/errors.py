@@ -1,0 +1,247 @@
+"""What went wrong, where, and what to do? The one hierarchy, `Diagnostic`, and the table of codes.
+
+    DurableflowError
+    ├── WorkflowError    the author can fix the file; holds every Diagnostic, in file order
+    ├── ReplayError      the record and the Plan disagree: id, expected, recorded
+    ├── ServiceError     the durable execution service refused or failed; `is_retryable`
+    └── UsageError       the caller can fix the call
+    Fault                a failure that a workflow can catch: plain data, recorded
+
+Catch by what you would do about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from durableflow.source import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from durableflow.source import Span
+    from durableflow.values import Json, Object
+
+Severity: TypeAlias = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """One kind of problem: what `durableflow validate --explain` prints.
+
+    Args:
+        severity: errors refuse the file, warnings do not (unless --strict), info never does.
+        title: what is wrong, in a few words, without the particulars.
+    """
+
+    severity: Severity
+    title: str
+
+
+CODES: dict[str, Code] = {
+    # DF1xx: reading text (document.py)
+    # DF15x-DF19x: the shape of a workflow (decode.py)
+    # DF2xx: templates and expressions (templates.py, rules.py)
+    # DF3xx: meaning (rules.py, compiler.py)
+    # DF4xx: warnings (rules.py)
+    # DF5xx: execution (interpreter, driver, work)
+    # DF6xx: replay and golden files (recording.py)
+    # DF7xx: service, store, project, command line
+    # DF9xx: information
+}
+"""Every code there is. Each module that reports problems has its range, above."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One finding.
+
+    Args:
+        code: a key of CODES.
+        message: what is wrong, one line, with the author's own words in single quotes (passed through `shown`).
+        hint: what to do next, one line, or None.
+        span: where, or None for a finding about no text (a missing file).
+        severity: from CODES unless given.
+    """
+
+    code: str
+    message: str
+    hint: str | None = None
+    span: Span | None = None
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        """Return the block that people read: place, code, message, excerpt, hint."""
+        place = f"{self.span}: " if self.span else ""
+        level = "" if self.severity == "error" else f"{self.severity}: "
+        rows = [f"{place}{self.code} {level}{self.message}"]
+        if self.span and (excerpt := self.span.excerpt()):
+            rows.append(excerpt)
+        if self.hint:
+            rows.append(f"hint: {self.hint}")
+        return "\n".join(rows)
+
+    def line(self) -> str:
+        """Return the one-line form: `FILE:LINE:COL: CODE severity: message (hint: …)`."""
+        place = f"{self.span}: " if self.span else ""
+        hint = f" (hint: {self.hint})" if self.hint else ""
+        return f"{place}{self.code} {self.severity}: {self.message}{hint}"
+
+    def to_json(self) -> Object:
+        """Return the same facts for tools: code, severity, message, hint, and the place or null."""
+        where: Json = None
+        if self.span:
+            where = {
+                "file": self.span.source.name,
+                "line": self.span.start.line,
+                "column": self.span.start.column,
+                "endLine": self.span.end.line,
+                "endColumn": self.span.end.column,
+            }
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.message,
+            "hint": self.hint,
+            "location": where,
+        }
+
+
+def diagnostic(code: str, message: str, *, span: Span | None = None, hint: str | None = None) -> Diagnostic:
+    """Return a Diagnostic with the severity that CODES gives its code."""
+    return Diagnostic(code=code, message=message, hint=hint, span=span, severity=CODES[code].severity)
+
+
+def in_file_order(problems: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Return problems by file, line and column; those without a place first."""
+    return tuple(
+        sorted(problems, key=lambda p: (p.span.source.name, *p.span.start, p.code) if p.span else ("", 0, 0, p.code))
+    )
+
+
+class DurableflowError(Exception):
+    """Whatever durableflow raises on purpose; carries one Diagnostic.
+
+    `str()` prints the block with place, excerpt and hint, `to_json()` the same facts.
+    """
+
+    def __init__(self, problem: Diagnostic) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+    @property
+    def code(self) -> str:
+        """The code of the (first) problem."""
+        return self.problem.code
+
+    def __str__(self) -> str:
+        return str(self.problem)
+
+    def to_json(self) -> Object:
+        """Return the facts of the problem for tools."""
+        return self.problem.to_json()
+
+
+class WorkflowError(DurableflowError):
+    """A file has problems that its author can fix.
+
+    Args:
+        problems: every finding, at least one of severity error; kept in file order.
+    """
+
+    def __init__(self, problems: Sequence[Diagnostic]) -> None:
+        self.problems = in_file_order(problems)
+        super().__init__(next(p for p in self.problems if p.severity == "error"))
+
+    def __str__(self) -> str:
+        return "\n\n".join(str(p) for p in self.problems)
+
+    def to_json(self) -> Object:
+        """Return all findings for tools."""
+        return {"problems": [p.to_json() for p in self.problems]}
+
+
+class ReplayError(DurableflowError):
+    """The record and the Plan disagree; the execution must not go on (language.md 12, rules 47, 48).
+
+    Args:
+        problem: names both sides; its span is the state's.
+        operation_id: the operation in question.
+        expected: what the Plan has there (type, subtype, name), or None when it has nothing.
+        recorded: what the record has there, or None when it has nothing.
+    """
+
+    def __init__(
+        self, problem: Diagnostic, *, operation_id: str, expected: Object | None, recorded: Object | None
+    ) -> None:
+        super().__init__(problem)
+        self.operation_id = operation_id
+        self.expected = expected
+        self.recorded = recorded
+
+
+class ServiceError(DurableflowError):
+    """The durable execution service refused a request or could not answer it.
+
+    Args:
+        problem: with the API's message.
+        name: the API's error code, such as `InvalidParameterValueException`.
+        status: the HTTP status of the API (protocol.md 7.5).
+        is_retryable: whether the same invocation, made again, could succeed (protocol.md 11.3).
+    """
+
+    def __init__(self, problem: Diagnostic, *, name: str, status: int, is_retryable: bool) -> None:
+        super().__init__(problem)
+        self.name = name
+        self.status = status
+        self.is_retryable = is_retryable
+
+
+class UsageError(DurableflowError):
+    """The caller can fix the call: a wrong option, a name that is taken, a file that is no workflow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What the interpreter adds to a fault on its way: what a catcher sees besides name, message and data.
+
+    Args:
+        state: the name of the (innermost) state that raised it.
+        attempt: the number of attempts made, from 1.
+        status: FAILED, TIMED_OUT, STOPPED or CANCELLED for invoke and workflow states, else None.
+        index: the item of a map it came out of, else None.
+        branch: the branch of a parallel it came out of, else None.
+        is_work: whether a work state's own work failed; what `States.TaskFailed` matches (rule 14).
+    """
+
+    state: str | None = None
+    attempt: int | None = None
+    status: str | None = None
+    index: int | None = None
+    branch: str | None = None
+    is_work: bool = False
+
+
+@dataclass(eq=False)
+class Fault(Exception):  # noqa: N818 - the language's word; authors raise it by this name
+    """A failure that a workflow can catch. A step handler raises it to choose what `catch` sees.
+
+    Args:
+        name: the error name, such as `CardDeclined` or `States.Timeout`; what `errors:` globs match.
+        message: for people; becomes `error.message`.
+        data: any JSON value; becomes `error.data`.
+        origin: filled in by the interpreter.
+    """
+
+    name: str
+    message: str = ""
+    data: Json = None
+    origin: Origin = field(default=Origin(), repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {shown(self.message)}" if self.message else self.name
+
+    def having(self, **origin: object) -> Fault:
+        """Return the same fault with these fields of its origin set."""
+        return Fault(self.name, self.message, self.data, replace(self.origin, **origin))  # type: ignore[arg-type]
