@@ -11,7 +11,9 @@ Source: protocol.md sections 1-3.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypedDict, cast
 
@@ -231,13 +233,15 @@ def error_from_fault(fault: Fault) -> ErrorObject:
         error["ErrorData"] = values.to_text(fault.data)
     if _error_bytes(error) > ERROR_MAX_BYTES:
         error.pop("ErrorData", None)
-    excess = _error_bytes(error) - ERROR_MAX_BYTES
-    while excess > 0:
-        # Escapes may make a character up to six bytes, so cutting by the excess converges from above.
-        message = error["ErrorMessage"]
-        error["ErrorMessage"] = _cut(message, max(0, values.size_bytes(message) - max(excess, 64)))
-        excess = _error_bytes(error) - ERROR_MAX_BYTES
+    if _error_bytes(error) > ERROR_MAX_BYTES:
+        # A character takes one to twelve bytes here (UTF-8, or its JSON escape), so the length is searched for.
+        kept = bisect_right(range(len(fault.message)), ERROR_MAX_BYTES, key=partial(_bytes_with_message, error))
+        error["ErrorMessage"] = fault.message[: kept - 1]
     return error
+
+
+def _bytes_with_message(error: ErrorObject, length: int) -> int:
+    return _error_bytes({**error, "ErrorMessage": error["ErrorMessage"][:length]})
 
 
 def _error_bytes(error: ErrorObject) -> int:

@@ -1,0 +1,412 @@
+"""What runs? A workflow as a tree of nodes with everything resolved, to and from JSON.
+
+The compiler makes a Plan from a Workflow; the interpreter runs it and knows nothing else. A Plan holds no text that
+still has to be parsed (templates are trees, see expressions.py), so loading one needs neither PyYAML, pydantic,
+jsonschema nor Jinja2. Executions outlive deployments, therefore the JSON form carries a format number and a test keeps
+an old plan loadable.
+
+The JSON form of a node holds its `type` and every field that differs from its default; `at` is its place in the
+workflow file, `[line, column, end line, end column]`. The digest covers everything but places and the file's name: a
+comment or a moved line does not change it, a changed payload does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, TypeVar, cast
+
+from durableflow import values
+from durableflow.errors import Diagnostic, UsageError
+from durableflow.expressions import Program
+from durableflow.source import Mark, Source, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from durableflow.values import Json, Object
+
+FORMAT: Final = 1
+"""Version of the JSON form. A reader refuses a higher one; a change that old readers misread raises it."""
+ENGINE: Final = 1
+"""Revision of the replay rules, recorded in a plan when it is compiled (style.md 6)."""
+
+Jitter: TypeAlias = Literal["full", "half", "none"]
+Place: TypeAlias = tuple[int, int, int, int]
+NOWHERE: Final[Place] = (1, 1, 1, 1)
+END: Final = "end"
+"""As a `next`: leave this list of states."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrier:
+    """One entry of a `retry` list (rule 22). Durations are programs that give seconds or duration text."""
+
+    errors: tuple[str, ...] = ("States.ALL",)
+    when: Program | None = None
+    max_attempts: int = 3
+    interval: Program | None = None
+    backoff_rate: float | None = None
+    increment: Program | None = None
+    max_delay: Program | None = None
+    jitter: Jitter = "full"
+    max_duration: Program | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catcher:
+    """One entry of a `catch` list: `assign`, then `states`, then `output`, then `next` (rules 9, 21)."""
+
+    errors: tuple[str, ...] = ("States.ALL",)
+    when: Program | None = None
+    assign: Mapping[str, Program] = field(default_factory=dict[str, Program])
+    output: Program | None = None
+    states: States | None = None
+    next: str | None = None
+    at: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What every state has. `name` is unique in the file; operation paths are made of it."""
+
+    TYPE: ClassVar[str]
+
+    name: str
+    when: Program | None = None
+    output: Program | None = None
+    assign: Mapping[str, Program] = field(default_factory=dict[str, Program])
+    label: Program | None = None
+    catch: tuple[Catcher, ...] = ()
+    next: str | None = None
+    result_schema: Json = None
+    at: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoke(Node):
+    """A chained invoke; `allow` are the function names or ARN patterns that a templated `function` may give."""
+
+    TYPE: ClassVar[str] = "invoke"
+
+    function: Program
+    payload: Program
+    tenant_id: Program | None = None
+    allow: tuple[str, ...] = ()
+    retry: tuple[Retrier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step(Node):
+    """A Python handler, `package.module:function`."""
+
+    TYPE: ClassVar[str] = "step"
+
+    handler: str
+    payload: Program
+    semantics: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    retry: tuple[Retrier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait(Node):
+    """Exactly one of `duration` (seconds or duration text) and `until` (a time)."""
+
+    TYPE: ClassVar[str] = "wait"
+
+    duration: Program | None = None
+    until: Program | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One entry of `choices`: states to run, or a sibling of the choice to go to."""
+
+    when: Program
+    states: States | None = None
+    next: str | None = None
+    at: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice(Node):
+    """The first arm whose condition holds; without one, `default`; without that, on."""
+
+    TYPE: ClassVar[str] = "choice"
+
+    choices: tuple[Arm, ...]
+    default: States | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block(Node):
+    """A list of states with a scope for errors; transparent to identity."""
+
+    TYPE: ClassVar[str] = "block"
+
+    states: States
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop(Node):
+    """`while` is tested before, `until` after each iteration (rule 29)."""
+
+    TYPE: ClassVar[str] = "loop"
+
+    states: States
+    max_iterations: int
+    while_: Program | None = None
+    until: Program | None = None
+    delay: Program | None = None
+    on_limit: Literal["fail", "continue"] = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass(Node):
+    """Assign and output only."""
+
+    TYPE: ClassVar[str] = "pass"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succeed(Node):
+    """Ends the workflow, with `output` as its result."""
+
+    TYPE: ClassVar[str] = "succeed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fail(Node):
+    """Raises an error."""
+
+    TYPE: ClassVar[str] = "fail"
+
+    error: Program
+    cause: Program | None = None
+    data: Program | None = None
+
+
+AnyNode: TypeAlias = Invoke | Step | Wait | Choice | Block | Loop | Pass | Succeed | Fail
+
+NODE_TYPES: Final[dict[str, type[AnyNode]]] = {
+    kind.TYPE: kind for kind in (Invoke, Step, Wait, Choice, Block, Loop, Pass, Succeed, Fail)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """A list of states; `positions` says where a `next` goes."""
+
+    nodes: tuple[AnyNode, ...]
+    positions: Mapping[str, int]
+
+    @classmethod
+    def of(cls, nodes: Sequence[AnyNode]) -> States:
+        """Return the list with its positions."""
+        return cls(tuple(nodes), {node.name: position for position, node in enumerate(nodes)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One workflow, ready to run.
+
+    Args:
+        name: the workflow's name.
+        states: the top-level states.
+        version: the author's own version text.
+        file: how the workflow's file was named when it was compiled; only for messages.
+        engine: revision of the replay rules it was compiled for.
+        input_schema: JSON Schema of the input, with file references resolved, or None.
+        output_schema: likewise for the output.
+        output: the workflow's output; without one it is the result of the last top-level state.
+        vars: initial workflow variables.
+        env: names of the environment that templates may read.
+        catch: the workflow's own catchers.
+    """
+
+    name: str
+    states: States
+    version: str | None = None
+    file: str = ""
+    engine: int = ENGINE
+    input_schema: Json = None
+    output_schema: Json = None
+    output: Program | None = None
+    vars: Mapping[str, Program] = field(default_factory=dict[str, Program])
+    env: tuple[str, ...] = ()
+    catch: tuple[Catcher, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the plan without places and file name, as 64 hex digits."""
+        return hashlib.sha256(values.canonical_bytes(_to_object(self, places=False))).hexdigest()
+
+    def span(self, place: Place) -> Span:
+        """Return a place as a span of the workflow's file (without its text)."""
+        return Span(source=Source(name=self.file), start=Mark(*place[:2]), end=Mark(*place[2:]))
+
+    def to_json(self) -> Object:
+        """Return the plan as a JSON object that :func:`from_json` reads back."""
+        return {"format": FORMAT, "digest": self.digest, **_to_object(self, places=True)}
+
+
+def walk(states: States) -> Iterator[AnyNode]:
+    """Give every node, outer before inner, in the order of the file."""
+    for node in states.nodes:
+        yield node
+        for inner in _inner(node):
+            yield from walk(inner)
+
+
+def _inner(node: AnyNode) -> Iterator[States]:
+    match node:
+        case Block() | Loop():
+            yield node.states
+        case Choice():
+            for arm in node.choices:
+                if arm.states:
+                    yield arm.states
+            if node.default:
+                yield node.default
+        case _:
+            pass
+    for catcher in node.catch:
+        if catcher.states:
+            yield catcher.states
+
+
+# JSON: each field name has one form wherever it appears.
+
+_PROGRAM = frozenset(
+    {
+        "when", "output", "label", "function", "payload", "tenant_id", "duration", "until", "while_", "delay",
+        "error", "cause", "data", "interval", "increment", "max_delay", "max_duration",
+    }
+)  # fmt: skip
+_PROGRAMS = frozenset({"assign", "vars"})
+_STATES = frozenset({"states", "default"})
+_TEXTS = frozenset({"errors", "allow", "env"})
+
+_T = TypeVar("_T")
+
+
+def _to_object(thing: object, *, places: bool) -> Object:
+    made: Object = {}
+    if isinstance(thing, Node):
+        made["type"] = thing.TYPE
+    for item in dataclasses.fields(thing):  # type: ignore[arg-type]
+        value: object = getattr(thing, item.name)
+        if value is None or value == () or value == {} or value == item.default:
+            continue
+        if item.name in ("at", "file") and not places:
+            continue
+        made[item.name.rstrip("_")] = _to_json(value, places=places)
+    return made
+
+
+def _to_json(value: object, *, places: bool) -> Json:
+    if isinstance(value, Program):
+        return value.tree
+    if isinstance(value, States):
+        return [_to_object(node, places=places) for node in value.nodes]
+    if isinstance(value, (Arm, Catcher, Retrier)):
+        return _to_object(value, places=places)
+    if isinstance(value, tuple):
+        return [_to_json(item, places=places) for item in cast("tuple[object, ...]", value)]
+    if isinstance(value, dict):
+        return {key: _to_json(item, places=places) for key, item in cast("dict[str, object]", value).items()}
+    return cast("Json", value)
+
+
+def _node(data: Object) -> AnyNode:
+    return _from_object(NODE_TYPES[cast("str", data["type"])], data)  # type: ignore[return-value]
+
+
+def _states(data: Json) -> States:
+    return States.of([_node(cast("Object", item)) for item in cast("list[Json]", data)])
+
+
+def _programs(data: Json) -> dict[str, Program]:
+    return {name: Program(tree) for name, tree in cast("Object", data).items()}
+
+
+def _several(kind: type[_T]) -> Callable[[Json], tuple[_T, ...]]:
+    return lambda data: tuple(_from_object(kind, cast("Object", item)) for item in cast("list[Json]", data))
+
+
+def _same(data: Json) -> Json:
+    return data
+
+
+def _tuple(data: Json) -> tuple[Json, ...]:
+    return tuple(cast("list[Json]", data))
+
+
+_READERS: Final[dict[str, Callable[[Json], object]]] = {
+    **dict.fromkeys(_PROGRAM, Program),
+    **dict.fromkeys(_PROGRAMS, _programs),
+    **dict.fromkeys(_STATES, _states),
+    **dict.fromkeys(_TEXTS, _tuple),
+    "at": _tuple,
+    "retry": _several(Retrier),
+    "catch": _several(Catcher),
+    "choices": _several(Arm),
+}
+_RENAMED: Final = {"while": "while_"}
+_NOT_FIELDS: Final = frozenset({"type", "format", "digest"})
+
+
+def _from_object(kind: type[_T], data: Object) -> _T:
+    fields: dict[str, object] = {}
+    for key, value in data.items():
+        if key in _NOT_FIELDS:
+            continue
+        name = _RENAMED.get(key, key)
+        fields[name] = _READERS.get(name, _same)(value)
+    return kind(**fields)
+
+
+def from_json(data: Json) -> Plan:
+    """Return the plan that :meth:`Plan.to_json` wrote.
+
+    Raises:
+        UsageError: DF501, not a plan, a newer format, or another content than its digest says.
+    """
+    if not values.is_object(data) or not isinstance(data.get("format"), int):
+        raise UsageError(Diagnostic(code="DF501", message="this is not a compiled plan", hint=_HINT))
+    if cast("int", data["format"]) > FORMAT:
+        raise UsageError(
+            Diagnostic(
+                code="DF501",
+                message=f"the plan has format {data['format']}, this durableflow reads up to {FORMAT}",
+                hint="install the version of durableflow that compiled it, or compile the workflow again",
+            )
+        )
+    try:
+        return _from_object(Plan, data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            Diagnostic(code="DF501", message=f"the plan is damaged: {type(error).__name__}: {error}", hint=_HINT)
+        ) from error
+
+
+_HINT = "make it with `durableflow compile WORKFLOW`"
+
+
+def to_bundle(plans: Sequence[Plan]) -> Object:
+    """Return several plans as the content of one `plan.json`, chosen from by name."""
+    return {"durableflow": FORMAT, "workflows": {plan.name: plan.to_json() for plan in plans}}
+
+
+def from_bundle(data: Json) -> dict[str, Plan]:
+    """Return the plans of a `plan.json` by name; a single plan counts as a bundle of one.
+
+    Raises:
+        UsageError: as :func:`from_json`.
+    """
+    if values.is_object(data) and values.is_object(workflows := data.get("workflows")):
+        return {name: from_json(plan) for name, plan in workflows.items()}
+    plan = from_json(data)
+    return {plan.name: plan}
