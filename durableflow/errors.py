@@ -40,7 +40,38 @@ class Code:
 
 
 CODES: dict[str, Code] = {
-    # DF1xx: reading text (document.py)
+    # DF1xx: reading text (syntax.py, document.py)
+    "DF101": Code(severity="error", title="the file is not UTF-8"),
+    "DF102": Code(severity="error", title="the text is too large"),
+    "DF103": Code(severity="error", title="a character that cannot stand in a file"),
+    "DF104": Code(severity="error", title="the file is empty"),
+    "DF105": Code(severity="error", title="nested too deeply"),
+    "DF106": Code(severity="error", title="too many values"),
+    "DF107": Code(severity="error", title="one text is too long"),
+    "DF110": Code(severity="error", title="a tab where YAML takes only spaces"),
+    "DF111": Code(severity="error", title="a line that is indented wrongly"),
+    "DF112": Code(severity="error", title="a quote that is never closed"),
+    "DF113": Code(severity="error", title="a bracket that is not closed, or a comma that is missing"),
+    "DF114": Code(severity="error", title="a second ': ' in an unquoted value"),
+    "DF115": Code(severity="error", title="an escape that does not exist"),
+    "DF116": Code(severity="error", title="an unquoted value that starts with a reserved character"),
+    "DF117": Code(severity="error", title="a block text whose first line is not right"),
+    "DF118": Code(severity="error", title="not YAML"),
+    "DF119": Code(severity="error", title="not JSON"),
+    "DF120": Code(severity="error", title="a template without quotes"),
+    "DF121": Code(severity="error", title="a template in a key"),
+    "DF122": Code(severity="error", title="a key that is no text"),
+    "DF123": Code(severity="error", title="a key that stands twice"),
+    "DF124": Code(severity="error", title="an unquoted value that readers take for different things"),
+    "DF125": Code(severity="error", title="a number that cannot be kept exactly"),
+    "DF126": Code(severity="error", title="a text with a character that no text can hold"),
+    "DF130": Code(severity="error", title="a tag"),
+    "DF131": Code(severity="error", title="a directive"),
+    "DF132": Code(severity="error", title="a second document"),
+    "DF133": Code(severity="error", title="an alias without its anchor"),
+    "DF134": Code(severity="error", title="an alias inside its own anchor"),
+    "DF135": Code(severity="error", title="an anchor that is set twice"),
+    "DF136": Code(severity="error", title="a merge of something that has no keys"),
     # DF15x-DF19x: the shape of a workflow (decode.py)
     # DF2xx: templates and expressions (templates.py, rules.py)
     # DF3xx: meaning (rules.py, compiler.py)
@@ -48,6 +79,10 @@ CODES: dict[str, Code] = {
     # DF5xx: execution (interpreter, driver, work)
     # DF6xx: replay and golden files (recording.py)
     # DF7xx: service, store, project, command line
+    "DF701": Code(severity="error", title="a file that does not exist"),
+    "DF702": Code(severity="error", title="not a regular file"),
+    "DF703": Code(severity="error", title="a file that is too large"),
+    "DF704": Code(severity="error", title="a file that cannot be read"),
     # DF9xx: information
 }
 """Every code there is. Each module that reports problems has its range, above."""
