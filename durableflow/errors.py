@@ -77,6 +77,8 @@ CODES: dict[str, Code] = {
     # DF3xx: meaning (rules.py, compiler.py)
     # DF4xx: warnings (rules.py)
     # DF5xx: execution (interpreter, driver, work)
+    "DF510": Code(severity="error", title="the event or a reply is none of the durable execution service's"),
+    "DF511": Code(severity="error", title="the durable execution service refused a request"),
     # DF6xx: replay and golden files (recording.py)
     # DF7xx: service, store, project, command line
     "DF701": Code(severity="error", title="a file that does not exist"),
