@@ -20,18 +20,20 @@ import os
 import threading
 from collections import deque
 from collections.abc import Mapping
+from difflib import get_close_matches
 from hashlib import blake2b
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 from durableflow import values
-from durableflow.errors import ServiceError, UsageError, diagnostic
+from durableflow.errors import Fault, ServiceError, UsageError, diagnostic
 from durableflow.interpreter import Failed, Pending, Run, Succeeded
 from durableflow.operations import (
     BATCH_MAX_BYTES,
     BATCH_MAX_UPDATES,
     DETAILS,
     TERMINAL,
+    error_from_fault,
     operation_from_reply,
     time_text,
 )
@@ -106,7 +108,7 @@ class EventError(UsageError):
 def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in; all by keyword
     event: Mapping[str, Any],
     *,
-    plan: Plan,
+    plan: Plan | Mapping[str, Plan],
     service: Service,
     worker: Worker,
     env: Mapping[str, str] | None = None,
@@ -118,10 +120,11 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
 
     Args:
         event: what Lambda hands to a durable function (protocol.md 1.2); times are epoch milliseconds.
-        plan: the workflow.
+        plan: the workflow; or several by name, of which the execution's input chooses one:
+            `{"$workflow": name, "input": …}` (rule 52).
         service: records updates and knows the state.
         worker: does the work of steps.
-        env: the environment that templates may read, name to text.
+        env: the environment, name to text; templates read the names that the workflow declares.
         check_schema: checks values against JSON Schemas; without it schemas are not checked.
         clock_ms: the time in epoch milliseconds; only log lines show it.
         log: where facts about the invocation go; by default JSON lines to the logger `durableflow`.
@@ -138,11 +141,16 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
     conversation, operations = _opened(event, service, log)
     try:
         operations = conversation.paged(operations, _mapping(event, "InitialExecutionState"))
-        executions = sum(operation["Type"] == "EXECUTION" for operation in operations)
-        if executions != 1:
-            raise _event_error(f"the state has {executions or 'no'} EXECUTION operation{'s' * (executions > 1)}")
-        run = Run(plan, env=env, check_schema=check_schema)
+        execution = _execution(operations)
+        if isinstance(plan, Mapping):
+            plan, changed = chosen(plan, execution)
+            operations = [changed if operation is execution else operation for operation in operations]
+        declared = {name: env[name] for name in plan.env if name in env} if env else {}
+        run = Run(plan, env=declared, check_schema=check_schema)
         return _turned(run, conversation, operations, _Calls(worker))
+    except Fault as fault:
+        conversation.note(logging.ERROR, "execution failed", {"error": fault.name})
+        return {"Status": "FAILED", "Error": cast("Json", error_from_fault(fault))}
     except ServiceError as error:
         facts: Object = {"error": error.name, "message": error.problem.message, "status": error.status}
         if error.is_retryable:
@@ -227,7 +235,7 @@ class _Conversation:
             self.token = reply.get("CheckpointToken") or None
             for update in batch:
                 self.note(logging.DEBUG, "update recorded", _facts(update))
-            state = reply.get("NewExecutionState") or {}
+            state: Mapping[str, Any] = reply.get("NewExecutionState") or {}
             changed += self.paged(_operations(state, is_reply=True), state)
         return changed
 
@@ -335,9 +343,10 @@ def service_error(error: Exception) -> ServiceError | None:
         name, message, status = error.name, error.problem.message, error.status
     elif isinstance(response, Mapping):
         told = cast("Mapping[str, Any]", response)
-        body = told.get("Error") or {}
+        body: Mapping[str, Any] = told.get("Error") or {}
+        metadata: Mapping[str, Any] = told.get("ResponseMetadata") or {}
         name, message = str(body.get("Code") or type(error).__name__), str(body.get("Message") or error)
-        status = int((told.get("ResponseMetadata") or {}).get("HTTPStatusCode") or 0)
+        status = int(metadata.get("HTTPStatusCode") or 0)
     elif type(error).__name__ == "ParamValidationError":  # botocore refuses the request before it is sent
         name, message, status = "ParamValidationError", str(error), 400
     else:
@@ -378,6 +387,33 @@ def _asked(method: Callable[..., Mapping[str, Any]], **members: object) -> Mappi
     return reply
 
 
+def chosen(plans: Mapping[str, Plan], execution: Operation) -> tuple[Plan, Operation]:
+    """Return the plan that the input names, and the EXECUTION operation with that workflow's own input.
+
+    Raises:
+        Fault: States.InputInvalid, the input is not of the form, or names no workflow here (rule 52).
+    """
+    try:
+        value = values.from_text(execution.get("ExecutionDetails", {}).get("InputPayload") or "{}")
+    except values.ValueRefusedError as error:
+        raise Fault("States.InputInvalid", f"the input is not JSON: {error}") from error
+    name = value.get("$workflow") if values.is_object(value) else None
+    here = ", ".join(sorted(plans))
+    if not isinstance(name, str):
+        raise Fault(
+            "States.InputInvalid",
+            f'this function holds several workflows: send {{"$workflow": name, "input": …}}; it has {shown(here)}',
+        )
+    if name not in plans:
+        near = get_close_matches(name, plans, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"this function has {shown(here)}"
+        raise Fault("States.InputInvalid", f"no workflow is called '{shown(name)}'; {hint}")
+    changed: Operation = {**execution, "ExecutionDetails": {}}
+    if "input" in cast("Object", value):
+        changed["ExecutionDetails"] = {"InputPayload": values.to_text(cast("Object", value)["input"])}
+    return plans[name], changed
+
+
 # Reading the event and the replies. Unknown members are ignored, unknown types and statuses are not (rule 52).
 
 
@@ -388,6 +424,13 @@ def _opened(event: object, service: Service, log: Log) -> tuple[_Conversation, l
     arn, token = _text(known, "DurableExecutionArn"), _text(known, "CheckpointToken")
     operations = _operations(_mapping(known, "InitialExecutionState"), is_reply=False)
     return _Conversation(service, arn, token, log), operations
+
+
+def _execution(operations: Sequence[Operation]) -> Operation:
+    found = [operation for operation in operations if operation["Type"] == "EXECUTION"]
+    if len(found) != 1:
+        raise _event_error(f"the state has {len(found)} EXECUTION operations instead of one")
+    return found[0]
 
 
 def _text(event: Mapping[str, Any], member: str) -> str:

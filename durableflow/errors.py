@@ -79,6 +79,9 @@ CODES: dict[str, Code] = {
     # DF5xx: execution (interpreter, driver, work)
     "DF510": Code(severity="error", title="the event or a reply is none of the durable execution service's"),
     "DF511": Code(severity="error", title="the durable execution service refused a request"),
+    "DF512": Code(severity="error", title="a plan's file cannot be read"),
+    "DF513": Code(severity="error", title="the plan holds no workflow of that name"),
+    "DF514": Code(severity="error", title="a boto3 that knows no durable functions"),
     # DF6xx: replay and golden files (recording.py)
     # DF7xx: service, store, project, command line
     "DF701": Code(severity="error", title="a file that does not exist"),

@@ -1,0 +1,199 @@
+"""How does it run on Lambda? The handler, and the service over boto3.
+
+A function's code is three things: this package, a compiled plan, and the Python handlers that steps name. Either the
+function's handler is set to `durableflow.aws.handler`, which finds the plan by itself, or a module of the author's
+makes one:
+
+    from durableflow.aws import lambda_handler
+    handler = lambda_handler("plan.json")
+
+Handling an event imports no PyYAML, pydantic, jsonschema, Jinja2 or sqlite3; jsonschema is imported when a workflow
+has a schema to be checked (language.md 12, rule 53), boto3 when no client is given.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+from durableflow import driver, plan, values
+from durableflow.errors import UsageError, diagnostic
+from durableflow.plan import Plan
+from durableflow.source import shown
+from durableflow.work import PythonWorker, check_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from durableflow.values import Object
+
+    Handler: TypeAlias = Callable[[Mapping[str, Any], object], Object]
+
+PLAN_VARIABLE: Final = "DURABLEFLOW_PLAN"
+"""Names the plan's file for :func:`handler`; without it `plan.json` in the function's package."""
+WORKFLOW_VARIABLE: Final = "DURABLEFLOW_WORKFLOW"
+"""Names the workflow for :func:`handler` where the plan holds several; without it the input names it (rule 52)."""
+LOG_LEVEL_VARIABLE: Final = "DURABLEFLOW_LOG_LEVEL"
+"""Level of the JSON lines of :func:`handler`, by default INFO; DEBUG adds a line for each update."""
+
+_CONNECT_SECONDS: Final = 5
+_READ_SECONDS: Final = 30
+_ATTEMPTS: Final = 5
+
+
+def lambda_handler(
+    plans: Plan | Mapping[str, Plan] | Path | str,
+    *,
+    client: driver.Service | None = None,
+    handlers_root: Path | str | None = None,
+    workflow: str | None = None,
+) -> Handler:
+    """Return a Lambda handler that runs a compiled workflow as a durable function.
+
+    Args:
+        plans: a plan, several by workflow name, or the file that `durableflow compile` wrote.
+        client: anything with boto3's `checkpoint_durable_execution` and `get_durable_execution_state`; by default a
+            boto3 Lambda client, made when the first event arrives.
+        handlers_root: the folder that the modules of step handlers are imported from; by default the function's
+            package (`LAMBDA_TASK_ROOT`), elsewhere the current folder.
+        workflow: the one to run where there are several; without it the input names it, as
+            `{"$workflow": name, "input": …}`.
+
+    Returns:
+        `(event, context) -> dict`. It raises what the service must retry: a stale token, throttling, an unreachable
+        service, a malformed event (protocol.md 11.3).
+
+    Raises:
+        UsageError: DF512 the plan's file cannot be read, DF501 it holds no plan, DF513 no workflow has that name.
+    """
+    runnable = _chosen(_loaded(plans), workflow)
+    worker = PythonWorker([Path(handlers_root) if handlers_root is not None else _package()])
+    clients = [client] if client is not None else []
+
+    def handle(event: Mapping[str, Any], context: object) -> Object:
+        if not clients:
+            clients.append(_client())
+        return driver.run_invocation(
+            event,
+            plan=runnable,
+            service=clients[0],
+            worker=worker,
+            env=os.environ,
+            check_schema=check_schema,
+            clock_ms=_now_ms,
+            log=_log_of(context),
+        )
+
+    return handle
+
+
+def handler(event: Mapping[str, Any], context: object) -> Object:
+    """Handle an event with the plan that the function's environment names: set this as the function's handler.
+
+    Raises:
+        UsageError: as :func:`lambda_handler`.
+    """
+    return _from_environment()(event, context)
+
+
+@cache
+def _from_environment() -> Handler:
+    # Lambda keeps a process for many invocations: the plan is read by the first.
+    _write_json_lines()
+    file = os.environ.get(PLAN_VARIABLE) or "plan.json"
+    return lambda_handler(_package() / file, workflow=os.environ.get(WORKFLOW_VARIABLE) or None)
+
+
+def _package() -> Path:
+    return Path(os.environ.get("LAMBDA_TASK_ROOT") or ".")
+
+
+def _loaded(plans: Plan | Mapping[str, Plan] | Path | str) -> Mapping[str, Plan]:
+    if isinstance(plans, Plan):
+        return {plans.name: plans}
+    if isinstance(plans, Mapping):
+        return plans
+    try:
+        data = values.from_text(Path(plans).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            diagnostic(
+                "DF512",
+                f"the plan '{shown(str(plans))}' cannot be read: {shown(str(error))}",
+                hint=f"make it with `durableflow compile WORKFLOW`, or name it in {PLAN_VARIABLE}",
+            )
+        ) from error
+    return plan.from_bundle(data)
+
+
+def _chosen(plans: Mapping[str, Plan], workflow: str | None) -> Plan | Mapping[str, Plan]:
+    if workflow is None:
+        return next(iter(plans.values())) if len(plans) == 1 else plans
+    if workflow not in plans:
+        raise UsageError(
+            diagnostic(
+                "DF513",
+                f"the plan holds no workflow '{shown(workflow)}'",
+                hint=f"it holds {shown(', '.join(sorted(plans)) or 'none')}; name one of them in {WORKFLOW_VARIABLE}",
+            )
+        )
+    return plans[workflow]
+
+
+def _client() -> driver.Service:
+    import boto3  # noqa: PLC0415 - a third of a second that an injected client saves
+    from botocore.config import Config  # noqa: PLC0415 - likewise
+
+    # Retries repeat the ClientToken of the call, so a reply that was lost is answered again and nothing is recorded
+    # twice (protocol.md 14.6).
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        tcp_keepalive=True,
+        user_agent_extra="durableflow",
+    )
+    client = cast("Any", boto3.client("lambda", config=config))
+    if not hasattr(client, "checkpoint_durable_execution"):
+        raise UsageError(
+            diagnostic(
+                "DF514",
+                f"boto3 {boto3.__version__} knows no durable functions",
+                hint="put boto3 1.42.1 or newer into the function's package",
+            )
+        )
+    return cast("driver.Service", client)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+_write = driver.json_lines(_now_ms)
+
+
+def _log_of(context: object) -> driver.Log:
+    request = cast("str | None", getattr(context, "aws_request_id", None))
+
+    def log(level: int, happened: str, facts: Object) -> None:
+        _write(level, happened, {"requestId": request, **facts})
+
+    return log
+
+
+def _write_json_lines() -> None:
+    # Lambda's own handler puts text before each line; a JSON object alone is what CloudWatch can query. Whoever has
+    # given the logger a handler of his own keeps it.
+    logger = logging.getLogger("durableflow")
+    if not logger.handlers:
+        output = logging.StreamHandler(sys.stderr)
+        output.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(output)
+        logger.setLevel(os.environ.get(LOG_LEVEL_VARIABLE, "INFO").upper())
+        logger.propagate = False
