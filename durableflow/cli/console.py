@@ -1,0 +1,124 @@
+"""What do all commands share? Where output goes, what an error is worth as an exit code.
+
+Data goes to standard output, talk to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from durableflow.errors import Diagnostic, DurableflowError, ReplayError, ServiceError, UsageError, WorkflowError
+from durableflow.source import shown, visible
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+DONE: Final = 0
+PROBLEMS: Final = 1
+USAGE: Final = 2
+ENVIRONMENT: Final = 3
+INTERRUPTED: Final = 130
+
+__all__ = [
+    "DONE",
+    "ENVIRONMENT",
+    "INTERRUPTED",
+    "PROBLEMS",
+    "USAGE",
+    "Ended",
+    "Shell",
+    "describe",
+    "emit",
+    "exit_code",
+    "shown",
+    "tell",
+    "tell_problem",
+    "usage",
+    "visible",
+]
+
+
+@dataclass(slots=True)
+class Shell:
+    """What the options before the command said."""
+
+    debug: bool = False
+
+
+class Ended(Exception):  # noqa: N818 - no error: the command is over and has said what there is to say
+    """The command is over, with this exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def emit(text: str) -> None:
+    """Write data to standard output.
+
+    Raises:
+        Ended: the reader has gone or the disk is full; nothing that follows could be read either.
+    """
+    try:
+        click.echo(text)
+    except OSError as error:
+        # What is still buffered must not raise again when the interpreter closes the stream.
+        with contextlib.suppress(OSError), open(os.devnull, "w") as nothing:  # noqa: PTH123 - needs no Path
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:
+            tell(f"error: the output could not be written: {describe(error)}")
+        raise Ended(PROBLEMS) from error
+
+
+def tell(text: str) -> None:
+    """Write talk to standard error; that nobody listens is no reason to stop."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def tell_problem(error: DurableflowError) -> None:
+    """Write the block of an error, or of all problems of a WorkflowError, to standard error."""
+    tell(str(error))
+
+
+def usage(code: str, message: str, hint: str | None = None) -> NoReturn:
+    """Refuse the call.
+
+    Raises:
+        UsageError: always.
+    """
+    raise UsageError(Diagnostic(code=code, message=message, hint=hint))
+
+
+def exit_code(error: DurableflowError) -> int:
+    """Return what an error is worth: by what would have to change for it to go away."""
+    match error:
+        case WorkflowError() | ReplayError():
+            return PROBLEMS
+        case ServiceError():
+            # The service refuses a request that names something it has not, or has already; or it cannot answer.
+            return ENVIRONMENT if error.is_retryable or error.status >= _SERVER_ERROR else USAGE
+        case _:
+            return ENVIRONMENT if error.code in _ENVIRONMENT_CODES or error.code[:4] in _ENVIRONMENT_RANGES else USAGE
+
+
+_SERVER_ERROR: Final = 500
+# Store, owner, workers and project on this machine.
+_ENVIRONMENT_RANGES: Final = frozenset({"DF72", "DF73", "DF74", "DF75", "DF76"})
+_ENVIRONMENT_CODES: Final = frozenset({"DF704", "DF793"})
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception in one line, escaped."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f": '{shown(str(error.filename))}'" if error.filename else ""
+        return f"{error.strerror}{place}"
+    first = str(error).split("\n", 1)[0]
+    return f"{type(error).__name__}: {shown(first)}" if first else type(error).__name__
