@@ -14,45 +14,63 @@ How a field reads:
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self, TypeAlias, TypeVar, Union, assert_never
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    Strict,
-    Tag,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag, model_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import PydanticCustomError, core_schema
-from typing_extensions import Self, TypeAliasType, assert_never
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
-from durableflow.library import EvaluationError, parse_duration, parse_time
-from durableflow.values import Json, Object  # noqa: TC001 - pydantic evaluates the annotations
+from durableflow.forms import (
+    OFFLOAD_MAX_BYTES,
+    ActionKey,
+    ActionPattern,
+    AnyValue,
+    AwsAction,
+    AwsService,
+    BucketPrefix,
+    ByKind,
+    EnvName,
+    ErrorGlob,
+    ErrorName,
+    FilePath,
+    Form,
+    FunctionArn,
+    FunctionKey,
+    FunctionName,
+    FunctionPattern,
+    HandlerRef,
+    HeaderName,
+    HostPort,
+    HttpMethod,
+    Ident,
+    Label,
+    LambdaName,
+    RequestKey,
+    Scalar,
+    Seconds,
+    SecretRef,
+    Size,
+    StateName,
+    Status,
+    Time,
+    Url,
+    WithoutNull,
+)
+from durableflow.values import Json, Object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import core_schema
 
 LANGUAGE_VERSION: Final = "1"
-DURATION_MAX_SECONDS: Final = 31_622_400
-"""The longest wait that the service takes: 366 days (language.md 12, rule 26)."""
 COUNT_MAX: Final = 99_999_999
 """The largest attempt count of Amazon States Language; ours for every count."""
 ITERATIONS_MAX: Final = 1_000_000
-
-_TEMPLATE = re.compile(r"\{[{%#]")
-
-
-def is_template(text: str) -> bool:
-    """Return whether `text` holds anything that is rendered: `{{ … }}`, `{% … %}` or a template comment."""
-    return _TEMPLATE.search(text) is not None
 
 
 class Absent(Enum):
@@ -64,382 +82,25 @@ class Absent(Enum):
 ABSENT: Final = Absent.ABSENT
 
 
-# What pydantic cannot say by itself. Each of these is one kind of value, one error, one schema.
-
-
-@dataclass(frozen=True, slots=True)
-class _AnyValue:
-    """Any JSON value: the document holds nothing else, so nothing is checked or copied."""
-
-    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.any_schema()
-
-
-@dataclass(frozen=True, slots=True)
-class _WithoutNull:
-    """`X | None` whose None means *not written*; a null in the file is no X."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        schema = handler(source)
-        assert schema["type"] == "nullable"
-        return schema["schema"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Scalar:
-    """An expression: text, or a YAML boolean, number or null as itself (rule 5)."""
-
-    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(_expression)
-
-    def __get_pydantic_json_schema__(self, _core: core_schema.CoreSchema, _handler: object) -> JsonSchemaValue:
-        return {"type": ["string", "number", "boolean", "null"]}
-
-
-def _expression(value: object) -> object:
-    if isinstance(value, list | dict):
-        raise PydanticCustomError("expression", "no expression")
-    return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """Text of a certain form.
-
-    Args:
-        what: what the text should be, with its article, as the message names it.
-        rule: what such a text looks like, as the hint says it.
-        pattern: a regular expression for the whole text, understood alike by Python and by editors.
-        templated: whether a text with template braces is taken as it is; what it renders to is checked at run time.
-        refused: one text that has the form and is still not allowed.
-    """
-
-    what: str
-    rule: str
-    pattern: str
-    templated: bool = False
-    refused: str | None = None
-
-    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        matches = re.compile(self.pattern, re.DOTALL).fullmatch
-        error = PydanticCustomError("form", "no {what}", {"what": self.what, "rule": self.rule})
-
-        def check(text: str) -> str:
-            if (matches(text) and text != self.refused) or (self.templated and is_template(text)):
-                return text
-            raise error
-
-        return core_schema.no_info_after_validator_function(check, core_schema.str_schema(strict=True))
-
-    def __get_pydantic_json_schema__(self, _core: core_schema.CoreSchema, _handler: object) -> JsonSchemaValue:
-        schema: JsonSchemaValue = {"type": "string", "pattern": f"^(?:{self.pattern})$"}
-        if self.templated:
-            schema["pattern"] += f"|{_TEMPLATE.pattern}"
-        if self.refused is not None:
-            schema["not"] = {"const": self.refused}
-        return schema
-
-
-@dataclass(frozen=True, slots=True)
-class _Seconds:
-    """A duration whose literal lies in `low` to `high` seconds; `above_low` leaves `low` itself out."""
-
-    low: float
-    high: float = DURATION_MAX_SECONDS
-    above_low: bool = False
-    templated: bool = True
-
-    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._check)
-
-    def __get_pydantic_json_schema__(self, _core: core_schema.CoreSchema, _handler: object) -> JsonSchemaValue:
-        number = {"type": "number", "exclusiveMinimum" if self.above_low else "minimum": self.low, "maximum": self.high}
-        pattern = f"{_DURATION}|{_TEMPLATE.pattern}" if self.templated else _DURATION
-        return {"anyOf": [number, {"type": "string", "pattern": pattern}]}
-
-    def _check(self, value: object) -> str | float:
-        if isinstance(value, str):
-            if self.templated and is_template(value):
-                return value
-            try:
-                seconds = parse_duration(value)
-            except EvaluationError as error:
-                raise PydanticCustomError("duration", "no duration") from error
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            seconds = value
-        else:
-            raise PydanticCustomError("duration", "no duration")
-        if not (self.low < seconds if self.above_low else self.low <= seconds) or not seconds <= self.high:
-            facts = {"low": self.low, "high": self.high, "above_low": self.above_low, "seconds": seconds}
-            raise PydanticCustomError("duration_bounds", "duration out of bounds", facts)
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class _Status:
-    """An HTTP status as a number, or a range of them as text."""
-
-    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(_status)
-
-    def __get_pydantic_json_schema__(self, _core: core_schema.CoreSchema, _handler: object) -> JsonSchemaValue:
-        return {
-            "anyOf": [{"type": "integer", "minimum": 100, "maximum": 599}, {"type": "string", "pattern": _STATUSES}]
-        }
-
-
-_STATUSES: Final = "^[1-5][0-9][0-9](?:-[1-5][0-9][0-9])?$"
-
-
-def _status(value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(_STATUSES, value):
-        if value[:3] <= value[-3:]:
-            return value
-    elif isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
-        return value
-    facts = {"what": "an HTTP status", "rule": "write a status such as 204, or a range such as 200-299"}
-    raise PydanticCustomError("form", "no {what}", facts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ByKind:
-    """A value of several kinds, told apart by whether it is text, a list or a mapping; one error, not one per kind."""
-
-    expected: str
-    text: Any = None
-    items: Any = None
-    mapping: Any = None
-
-    def __get_pydantic_core_schema__(self, _source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        # A TypeAliasType gives its annotation only here, when everything that it names is defined.
-        kinds = {str: self.text, list: self.items, dict: self.mapping}
-        allowed = tuple(kind for kind, annotation in kinds.items() if annotation is not None)
-        error = PydanticCustomError("kind", "expected {expected}", {"expected": self.expected})
-
-        def check(value: object) -> object:
-            if isinstance(value, allowed):
-                return value
-            raise error
-
-        return core_schema.chain_schema(
-            [
-                core_schema.no_info_plain_validator_function(check),
-                *(
-                    core_schema.no_info_wrap_validator_function(_only(kind), handler.generate_schema(annotation))
-                    for kind, annotation in kinds.items()
-                    if annotation is not None
-                ),
-            ]
-        )
-
-    def __get_pydantic_json_schema__(
-        self, core: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        assert core["type"] == "chain"
-        return {"anyOf": [handler(step) for step in core["steps"][1:]]}
-
-
-def _only(kind: type) -> Callable[[object, core_schema.ValidatorFunctionWrapHandler], object]:
-    return lambda value, check: check(value) if isinstance(value, kind) else value
-
-
-@dataclass(frozen=True, slots=True)
-class _Size:
-    """A size: a number of bytes, or text with a unit."""
-
-    high: int
-
-    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._check)
-
-    def __get_pydantic_json_schema__(self, _core: core_schema.CoreSchema, _handler: object) -> JsonSchemaValue:
-        number = {"type": "integer", "minimum": 1, "maximum": self.high}
-        return {"anyOf": [number, {"type": "string", "pattern": f"^(?:{_SIZE})$"}]}
-
-    def _check(self, value: object) -> str | int:
-        size = value
-        if isinstance(value, str) and (match := re.fullmatch(_SIZE, value)):
-            size = int(match[1]) * (1024 if match[2] == "KB" else 1)
-        if isinstance(value, str | int) and isinstance(size, int) and not isinstance(size, bool):
-            if 1 <= size <= self.high:
-                return value
-        rule = f"write a number of bytes, or 200KB; {self.high} bytes at most"
-        raise PydanticCustomError("form", "no {what}", {"what": "a size", "rule": rule})
-
-
-_SIZE: Final = "([1-9][0-9]{0,8}) ?(B|KB)"
-
-
-@dataclass(frozen=True, slots=True)
-class _Time:
-    """A time as text, or a template of one."""
-
-    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(_time, core_schema.str_schema(strict=True))
-
-    def __get_pydantic_json_schema__(self, _core: core_schema.CoreSchema, _handler: object) -> JsonSchemaValue:
-        return {"type": "string", "pattern": rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|{_TEMPLATE.pattern}"}
-
-
-def _time(text: str) -> str:
-    try:
-        if not is_template(text):
-            parse_time(text)
-    except EvaluationError as error:
-        facts = {"what": "a time", "rule": "write it as 2026-01-01T00:00:00Z, or a template of one"}
-        raise PydanticCustomError("form", "no {what}", facts) from error
-    return text
-
-
-# What `parse_duration` takes, for editors.
-_DURATION: Final = (
-    r"^[0-9]{1,15}(?:\.[0-9]{1,9})?[smhd]?$"
-    r"|^P(?=.)(?:[0-9]{1,9}W|(?:[0-9.]{1,19}D)?(?:T(?=.)(?:[0-9.]{1,19}H)?(?:[0-9.]{1,19}M)?(?:[0-9.]{1,19}S)?)?)$"
-)
-
 # The values that fields share.
 
-Template: TypeAlias = Annotated[Json, _AnyValue()]
-MaybeTemplate: TypeAlias = Annotated[Json | Literal[Absent.ABSENT], _AnyValue()]
-Expression: TypeAlias = Annotated[str | int | float | bool | None, _Scalar()]
-MaybeExpression: TypeAlias = Annotated[str | int | float | bool | Literal[Absent.ABSENT] | None, _Scalar()]
+Template: TypeAlias = Annotated[Json, AnyValue()]
+MaybeTemplate: TypeAlias = Annotated[Json | Literal[Absent.ABSENT], AnyValue()]
+Expression: TypeAlias = Annotated[str | int | float | bool | None, Scalar()]
+MaybeExpression: TypeAlias = Annotated[str | int | float | bool | Literal[Absent.ABSENT] | None, Scalar()]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=COUNT_MAX)]
 Tolerated: TypeAlias = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 Rate: TypeAlias = Annotated[float, Field(ge=1, le=1000)]
 
-Pause: TypeAlias = Annotated[str | int | float, _Seconds(-DURATION_MAX_SECONDS)]
+Pause: TypeAlias = Annotated[str | int | float, Seconds(None)]
 """A wait: zero and less cost nothing (rule 26)."""
-Delay: TypeAlias = Annotated[str | int | float, _Seconds(0)]
-Limit: TypeAlias = Annotated[str | int | float, _Seconds(0, above_low=True)]
-MaybePause: TypeAlias = Annotated[Pause | None, _WithoutNull()]
-MaybeDelay: TypeAlias = Annotated[Delay | None, _WithoutNull()]
-MaybeLimit: TypeAlias = Annotated[Limit | None, _WithoutNull()]
-MaybeText: TypeAlias = Annotated[str | None, _WithoutNull()]
-MaybeCount: TypeAlias = Annotated[Count | None, _WithoutNull()]
-
-_IDENT_RULE: Final = "a name begins with a letter, then letters, digits, _ or -, 64 characters at most"
-Ident: TypeAlias = Annotated[str, Form(what="a name", rule=_IDENT_RULE, pattern="[A-Za-z][A-Za-z0-9_-]{0,63}")]
-StateName: TypeAlias = Annotated[
-    str, Form(what="a name for a state", rule=_IDENT_RULE, pattern="[A-Za-z][A-Za-z0-9_-]{0,63}", refused="end")
-]
-EnvName: TypeAlias = Annotated[
-    str,
-    Form(
-        what="an environment name",
-        rule="such a name begins with a letter or _, then letters, digits or _",
-        pattern="[A-Za-z_][A-Za-z0-9_]{0,255}",
-    ),
-]
-SecretRef: TypeAlias = Annotated[
-    str,
-    Form(
-        what="a reference to a secret",
-        rule="write 'secretsmanager:ID', 'secretsmanager:ID#KEY' or 'ssm:/PATH'",
-        pattern=r"secretsmanager:[A-Za-z0-9/_+=.@:-]{1,2048}(?:#[^\s#]{1,256})?|ssm:[A-Za-z0-9/_.-]{1,2048}",
-    ),
-]
-FunctionName: TypeAlias = Annotated[
-    str,
-    Form(
-        what="a Lambda function",
-        rule="write a name, a name and qualifier such as 'inventory:live', an ARN, or a template of one",
-        # The Invoke API's own pattern, each part bounded.
-        pattern=r"(?:arn:aws[a-z-]{0,20}:lambda:[a-z0-9-]{1,32}:[0-9]{12}:function:|(?:[0-9]{12}:)?(?:function:)?)"
-        r"[A-Za-z0-9_-]{1,64}(?::(?:\$LATEST|[A-Za-z0-9_-]{1,128}))?",
-        templated=True,
-    ),
-]
-FunctionPattern: TypeAlias = Annotated[
-    str,
-    Form(
-        what="a pattern for functions",
-        rule="write a name or ARN; * stands for any characters, ? for one",
-        pattern=r"[A-Za-z0-9_:$*?-]{1,256}",
-    ),
-]
-FunctionKey: TypeAlias = Annotated[
-    str,
-    Form(
-        what="a Lambda function",
-        rule="write it as the workflow's 'function' has it: a name, a name and qualifier, or an ARN",
-        pattern=r"[A-Za-z0-9_:$-]{1,256}",
-    ),
-]
-HandlerRef: TypeAlias = Annotated[
-    str,
-    Form(
-        what="a handler",
-        rule="write 'package.module:function'",
-        pattern=r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*",
-    ),
-]
-AwsService: TypeAlias = Annotated[
-    str,
-    Form(
-        what="an AWS service",
-        rule="write it as boto3 does: dynamodb, s3, bedrock-runtime",
-        pattern="[a-z][a-z0-9-]{0,63}",
-    ),
-]
-AwsAction: TypeAlias = Annotated[
-    str,
-    Form(what="an action", rule="write it as boto3's method: put_item, get_object", pattern="[a-z][a-z0-9_]{0,127}"),
-]
-HttpMethod: TypeAlias = Annotated[
-    str,
-    Form(
-        what="an HTTP method",
-        rule="one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS, or a template of one",
-        pattern="GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS",
-        templated=True,
-    ),
-]
-Url: TypeAlias = Annotated[
-    str,
-    Form(
-        what="a URL",
-        rule="write 'https://host/path', or a template of it",
-        pattern=r"https?://[!-~]+",
-        templated=True,
-    ),
-]
-Status: TypeAlias = Annotated[str | int, _Status()]
-HeaderName: TypeAlias = Annotated[
-    str,
-    Form(
-        what="a header's name", rule="letters, digits and -, as in Content-Type", pattern="[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-    ),
-]
-Label: TypeAlias = Annotated[
-    str,
-    Form(
-        what="a label",
-        rule="1 to 256 printable ASCII characters, or a template",
-        pattern="[ -~]{1,256}",
-        templated=True,
-    ),
-]
-ErrorGlob: TypeAlias = Annotated[
-    str,
-    Form(
-        what="an error name",
-        rule="write a name such as States.Timeout, or a pattern such as Http.5*",
-        pattern=r"\S(?:.{0,254}\S)?",
-    ),
-]
-ErrorName: TypeAlias = Annotated[
-    str,
-    Form(
-        what="an error name",
-        rule="write a name such as OrderRejected, or a template of one",
-        pattern=r"\S(?:.{0,254}\S)?",
-        templated=True,
-    ),
-]
-FilePath: TypeAlias = Annotated[
-    str,
-    Form(what="a path", rule="write a path relative to this file", pattern=r"[^\u0000-\u001f\u007f]{1,4096}"),
-]
+Delay: TypeAlias = Annotated[str | int | float, Seconds(0)]
+Limit: TypeAlias = Annotated[str | int | float, Seconds(0, above_low=True)]
+MaybePause: TypeAlias = Annotated[Pause | None, WithoutNull()]
+MaybeDelay: TypeAlias = Annotated[Delay | None, WithoutNull()]
+MaybeLimit: TypeAlias = Annotated[Limit | None, WithoutNull()]
+MaybeText: TypeAlias = Annotated[str | None, WithoutNull()]
+MaybeCount: TypeAlias = Annotated[Count | None, WithoutNull()]
 
 # Shapes made of them. YAML's lists become tuples, so that a model cannot be changed.
 
@@ -447,17 +108,17 @@ _T = TypeVar("_T")
 Listed: TypeAlias = Annotated[tuple[_T, ...], Strict(strict=False)]
 Filled: TypeAlias = Annotated[tuple[_T, ...], Strict(strict=False), Field(min_length=1)]
 Named: TypeAlias = dict[Ident, _T]
-MaybeName: TypeAlias = Annotated[Ident | None, _WithoutNull()]
+MaybeName: TypeAlias = Annotated[Ident | None, WithoutNull()]
 AnyStateList: TypeAlias = Listed["State"]
 StateList: TypeAlias = Filled["State"]
 Retriers: TypeAlias = Listed["Retrier"]
 Globs: TypeAlias = Filled[ErrorGlob]
 MaybeRetry: TypeAlias = Annotated[
     "str | tuple[Retrier, ...] | None",
-    _ByKind(expected="a list of retriers, or the name of a retry policy", text=Ident, items=Retriers),
+    ByKind(expected="a list of retriers, or the name of a retry policy", text=Ident, items=Retriers),
 ]
-_SCHEMA_OR_PATH: Final = _ByKind(
-    expected="a JSON Schema, or a path to one", text=FilePath, mapping=dict[str, Annotated[Json, _AnyValue()]]
+_SCHEMA_OR_PATH: Final = ByKind(
+    expected="a JSON Schema, or a path to one", text=FilePath, mapping=dict[str, Annotated[Json, AnyValue()]]
 )
 Schema: TypeAlias = Annotated[Object | str, _SCHEMA_OR_PATH]
 MaybeSchema: TypeAlias = Annotated[Object | str | None, _SCHEMA_OR_PATH]
@@ -508,52 +169,6 @@ def _exclusive(rule: OneOf) -> JsonSchemaValue:
     return {"not": {"required": list(rule.fields)}}
 
 
-class Workflow(Part):
-    """A workflow: the whole of a workflow file."""
-
-    durableflow: Literal["1"] = Field(description='Version of the language. Always "1", in quotes.')
-    name: Ident = Field(description="Name of the workflow, unique in its project.", examples=["order_fulfilment"])
-    version: MaybeText = Field(None, description="Your own version of this definition.", examples=["4"])
-    description: MaybeText = Field(None, description="What the workflow is for; not used when it runs.")
-    input: Annotated[InputSpec | None, _WithoutNull()] = Field(
-        None, description="What the input must be like. Otherwise: States.InputInvalid before anything runs."
-    )
-    output: MaybeTemplate = Field(
-        ABSENT, description="Result of the execution. Default: the result of the last top-level state that ran."
-    )
-    output_schema: MaybeSchema = Field(
-        None, description="JSON Schema of the output, or a path to one. Otherwise: States.OutputInvalid."
-    )
-    vars: Named[Template] = Field(
-        default_factory=dict, description="Workflow variables at the start; read as vars.NAME.", examples=[{"level": 0}]
-    )
-    env: Listed[EnvName] = Field(
-        (), description="The only environment names that templates may read, as env.NAME.", examples=[["TABLE"]]
-    )
-    secrets: Named[SecretRef] = Field(
-        default_factory=dict,
-        description="Secrets by the name that secret('NAME') uses.",
-        examples=[{"token": "secretsmanager:payments/api#token"}],
-    )
-    retry_policies: Named[Retriers] = Field(
-        default_factory=dict, description="Lists of retriers that 'retry' can name."
-    )
-    defaults: Annotated[Defaults | None, _WithoutNull()] = Field(
-        None, description="What work states without their own retry and timeout use."
-    )
-    timeout: MaybeLimit = Field(
-        None, description="Soft limit for all states together; raises States.Timeout. One operation.", examples=["6h"]
-    )
-    states: StateList = Field(description="The states, run in order.")
-    catch: Listed[Catcher] = Field((), description="What to do about errors that no state caught.")
-    finally_: AnyStateList = Field(
-        (), alias="finally", description="States that run once at the end, after success and failure alike."
-    )
-    compensation: Compensation = Field(
-        default_factory=lambda: Compensation(), description="How the undo lists of completed states run."
-    )
-
-
 class InputSpec(Part):
     """What the input of a workflow must be like."""
 
@@ -567,16 +182,64 @@ class InputSpec(Part):
 class Defaults(Part):
     """What work states without their own use."""
 
-    retry: MaybeRetry = Field(None, description="Retriers, or the name of a retry policy.")
-    timeout: MaybeLimit = Field(None, description="Time that one attempt may take.")
+    retry: MaybeRetry = Field(default=None, description="Retriers, or the name of a retry policy.")
+    timeout: MaybeLimit = Field(default=None, description="Time that one attempt may take.")
 
 
 class Compensation(Part):
     """How the undo lists of completed states run."""
 
     on_error: Literal["continue", "fail"] = Field(
-        "continue",
+        default="continue",
         description="After an undo list that failed: go on with the next one, or stop with States.CompensationFailed.",
+    )
+
+
+class Workflow(Part):
+    """A workflow: the whole of a workflow file."""
+
+    durableflow: Literal["1"] = Field(description='Version of the language. Always "1", in quotes.')
+    name: Ident = Field(description="Name of the workflow, unique in its project.", examples=["order_fulfilment"])
+    version: MaybeText = Field(default=None, description="Your own version of this definition.", examples=["4"])
+    description: MaybeText = Field(default=None, description="What the workflow is for; not used when it runs.")
+    input: Annotated[InputSpec | None, WithoutNull()] = Field(
+        default=None, description="What the input must be like. Otherwise: States.InputInvalid before anything runs."
+    )
+    output: MaybeTemplate = Field(
+        default=ABSENT, description="Result of the execution. Default: the result of the last top-level state that ran."
+    )
+    output_schema: MaybeSchema = Field(
+        default=None, description="JSON Schema of the output, or a path to one. Otherwise: States.OutputInvalid."
+    )
+    vars: Named[Template] = Field(
+        default_factory=dict, description="Workflow variables at the start; read as vars.NAME.", examples=[{"level": 0}]
+    )
+    env: Listed[EnvName] = Field(
+        default=(), description="The only environment names that templates may read, as env.NAME.", examples=[["TABLE"]]
+    )
+    secrets: Named[SecretRef] = Field(
+        default_factory=dict,
+        description="Secrets by the name that secret('NAME') uses.",
+        examples=[{"token": "secretsmanager:payments/api#token"}],
+    )
+    retry_policies: Named[Retriers] = Field(
+        default_factory=dict, description="Lists of retriers that 'retry' can name."
+    )
+    defaults: Annotated[Defaults | None, WithoutNull()] = Field(
+        default=None, description="What work states without their own retry and timeout use."
+    )
+    timeout: MaybeLimit = Field(
+        default=None,
+        description="Soft limit for all states together; raises States.Timeout. One operation.",
+        examples=["6h"],
+    )
+    states: StateList = Field(description="The states, run in order.")
+    catch: Listed[Catcher] = Field(default=(), description="What to do about errors that no state caught.")
+    finally_: AnyStateList = Field(
+        default=(), alias="finally", description="States that run once at the end, after success and failure alike."
+    )
+    compensation: Compensation = Field(
+        default_factory=Compensation, description="How the undo lists of completed states run."
     )
 
 
@@ -588,13 +251,15 @@ class StateFields(Part):
 
     name: StateName = Field(description="Name of the state, unique in the file.", examples=["charge_card"])
     when: Expression = Field(
-        True,
+        default=True,
         description="Condition. When false the state is skipped: status 'skipped', result null.",
         examples=["input.total > 100"],
     )
-    catch: Listed[Catcher] = Field((), description="What to do about the state's errors; the first match counts.")
+    catch: Listed[Catcher] = Field(
+        default=(), description="What to do about the state's errors; the first match counts."
+    )
     output: MaybeTemplate = Field(
-        ABSENT,
+        default=ABSENT,
         description="What becomes states.NAME.result; sees the raw result as 'result'.",
         examples=[{"id": "{{ result.body.id }}"}],
     )
@@ -604,32 +269,37 @@ class StateFields(Part):
         examples=[{"run_id": "{{ result }}"}],
     )
     result_schema: MaybeSchema = Field(
-        None, description="JSON Schema of the result, or a path to one. Otherwise: States.ResultInvalid."
+        default=None, description="JSON Schema of the result, or a path to one. Otherwise: States.ResultInvalid."
     )
-    next: MaybeName = Field(None, description="Where to go on: a state of the same list, or 'end' to leave this list.")
-    label: Annotated[Label | None, _WithoutNull()] = Field(
-        None, description="Name shown in the console and history instead of the state's name."
+    next: MaybeName = Field(
+        default=None, description="Where to go on: a state of the same list, or 'end' to leave this list."
+    )
+    label: Annotated[Label | None, WithoutNull()] = Field(
+        default=None, description="Name shown in the console and history instead of the state's name."
     )
     renamed_from: Listed[Ident] = Field(
-        (), description="Earlier names of the state, so that running executions still find their records."
+        default=(), description="Earlier names of the state, so that running executions still find their records."
     )
-    description: MaybeText = Field(None, description="What the state is for; not used when it runs.")
+    description: MaybeText = Field(default=None, description="What the state is for; not used when it runs.")
 
 
 class UndoableState(StateFields):
     """A state that can be undone: all but pass, succeed and fail."""
 
-    compensate: AnyStateList = Field((), description="States that undo this one when a later state of the block fails.")
+    compensate: AnyStateList = Field(
+        default=(), description="States that undo this one when a later state of the block fails."
+    )
 
 
 class RetriedState(UndoableState):
     """A state with attempts (language.md 12, rule 23)."""
 
     timeout: MaybeLimit = Field(
-        None, description="Time that one attempt may take; raises States.Timeout.", examples=["30s"]
+        default=None, description="Time that one attempt may take; raises States.Timeout.", examples=["30s"]
     )
     retry: MaybeRetry = Field(
-        None, description="When to try again: retriers, or the name of a retry policy. [] switches defaults off."
+        default=None,
+        description="When to try again: retriers, or the name of a retry policy. [] switches defaults off.",
     )
 
 
@@ -641,25 +311,10 @@ class Invoke(RetriedState):
         description="Function to call: name, name:qualifier or ARN, or a template of it.", examples=["inventory:live"]
     )
     payload: Template = Field(default_factory=dict, description="What the function gets. Default: {}.")
-    tenant_id: MaybeText = Field(None, description="Tenant of a function with tenant isolation, or a template.")
+    tenant_id: MaybeText = Field(default=None, description="Tenant of a function with tenant isolation, or a template.")
     allow: Filled[FunctionPattern] = Field(
-        (), description="Functions that a templated 'function' may name: names or ARN patterns."
+        default=(), description="Functions that a templated 'function' may name: names or ARN patterns."
     )
-
-    @model_validator(mode="after")
-    def _allows(self) -> Self:
-        if is_template(self.function) and not self.allow:
-            raise PydanticCustomError("allow", "a template needs an allow-list")
-        return self
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core: core_schema.CoreSchema, handler: GetJsonSchemaHandler, /
-    ) -> JsonSchemaValue:
-        schema = super().__get_pydantic_json_schema__(core, handler)
-        templated: JsonSchemaValue = {"properties": {"function": {"type": "string", "pattern": _TEMPLATE.pattern}}}
-        handler.resolve_ref_schema(schema).update({"if": templated, "then": {"required": ["allow"]}})
-        return schema
 
 
 class StepWork(Part):
@@ -670,7 +325,7 @@ class StepWork(Part):
     )
     payload: Template = Field(default_factory=dict, description="What the handler gets. Default: {}.")
     semantics: Semantics = Field(
-        "at_least_once",
+        default="at_least_once",
         description="What an interrupted attempt means: run it again, or States.StepInterrupted (at_most_once).",
     )
 
@@ -682,7 +337,7 @@ class AwsWork(Part):
     action: AwsAction = Field(description="Method of its boto3 client.", examples=["put_item"])
     params: dict[str, Template] = Field(default_factory=dict, description="Parameters of the call.")
     semantics: Semantics = Field(
-        "at_least_once",
+        default="at_least_once",
         description="What an interrupted attempt means: run it again, or States.StepInterrupted (at_most_once).",
     )
 
@@ -690,17 +345,19 @@ class AwsWork(Part):
 class HttpWork(Part):
     """The work of an http state: one request."""
 
-    method: HttpMethod = Field("GET", description="HTTP method.")
+    method: HttpMethod = Field(default="GET", description="HTTP method.")
     url: Url = Field(description="URL, https unless the project allows the host.", examples=["https://api.example/v1"])
     headers: dict[HeaderName, Template] = Field(default_factory=dict, description="Request headers.")
     query: dict[str, Template] = Field(default_factory=dict, description="Query parameters, added to the URL.")
-    body: MaybeTemplate = Field(ABSENT, description="Request body: text as it is, anything else as JSON.")
+    body: MaybeTemplate = Field(default=ABSENT, description="Request body: text as it is, anything else as JSON.")
     success: Filled[Status] = Field(
-        ("200-299",), description="Statuses that count as success; others raise Http.STATUS.", examples=[[200, 404]]
+        default=("200-299",),
+        description="Statuses that count as success; others raise Http.STATUS.",
+        examples=[[200, 404]],
     )
-    redirects: Annotated[int, Field(ge=0, le=3)] = Field(0, description="Redirects to follow.")
+    redirects: Annotated[int, Field(ge=0, le=3)] = Field(default=0, description="Redirects to follow.")
     semantics: Semantics = Field(
-        "at_least_once",
+        default="at_least_once",
         description="What an interrupted attempt means: run it again, or States.StepInterrupted (at_most_once).",
     )
 
@@ -730,7 +387,7 @@ class ChildWorkflow(RetriedState):
     workflow: Ident = Field(description="Name of the workflow.", examples=["shipping"])
     payload: Template = Field(default_factory=dict, description="Its input. Default: {}.")
     mode: Literal["child", "inline"] = Field(
-        "child", description="An execution of its own with its own budget, or part of this one."
+        default="child", description="An execution of its own with its own budget, or part of this one."
     )
 
 
@@ -740,9 +397,9 @@ class Wait(UndoableState):
     EXCLUSIVE: ClassVar[tuple[OneOf, ...]] = (OneOf(fields=("duration", "until"), required=True),)
 
     type: Literal["wait"] = Field(description="Wait without being billed: for a duration, or until a time.")
-    duration: MaybePause = Field(None, description="How long.", examples=["2d", "15m"])
-    until: Annotated[str | None, _Time()] = Field(
-        None, description="Until when: a time such as 2026-01-01T00:00:00Z, or a template of one."
+    duration: MaybePause = Field(default=None, description="How long.", examples=["2d", "15m"])
+    until: Annotated[str | None, Time()] = Field(
+        default=None, description="Until when: a time such as 2026-01-01T00:00:00Z, or a template of one."
     )
 
 
@@ -750,20 +407,22 @@ class WaitForCallback(RetriedState):
     """Wait for an answer from outside."""
 
     type: Literal["wait_for_callback"] = Field(description="Wait until someone answers the callback id.")
-    submit: AnyStateList = Field((), description="States that send callback.id to whoever is to answer.")
+    submit: AnyStateList = Field(default=(), description="States that send callback.id to whoever is to answer.")
     heartbeat_timeout: MaybeLimit = Field(
-        None, description="Longest time between two signs of life; raises States.HeartbeatTimeout."
+        default=None, description="Longest time between two signs of life; raises States.HeartbeatTimeout."
     )
-    result_format: Literal["json", "text"] = Field("json", description="How the answer is read.")
+    result_format: Literal["json", "text"] = Field(default="json", description="How the answer is read.")
 
 
 class CheckFields(Part):
     """What every check of a wait_for_condition can have."""
 
-    output: MaybeTemplate = Field(ABSENT, description="What 'until' and 'previous' see of the raw result.")
-    retry: MaybeRetry = Field(None, description="When to repeat a check that failed.")
-    timeout: MaybeLimit = Field(None, description="Time that one check may take.")
-    result_schema: MaybeSchema = Field(None, description="JSON Schema of the (projected) result, or a path to one.")
+    output: MaybeTemplate = Field(default=ABSENT, description="What 'until' and 'previous' see of the raw result.")
+    retry: MaybeRetry = Field(default=None, description="When to repeat a check that failed.")
+    timeout: MaybeLimit = Field(default=None, description="Time that one check may take.")
+    result_schema: MaybeSchema = Field(
+        default=None, description="JSON Schema of the (projected) result, or a path to one."
+    )
 
 
 class StepCheck(CheckFields, StepWork):
@@ -792,12 +451,14 @@ class WaitForCondition(RetriedState):
     until: Expression = Field(
         description="Condition on the check's result that ends the waiting.", examples=["result.state == 'OK'"]
     )
-    initial: Template = Field(None, description="What 'previous' is in the first check. Default: null.")
-    interval: Delay = Field("30s", description="Time to the second check.")
-    backoff_rate: Rate = Field(1, description="Factor by which the time grows with each check.")
-    max_delay: MaybeLimit = Field(None, description="Longest time between two checks.")
-    jitter: Jitter = Field("none", description="How the time is spread at random.")
-    max_attempts: MaybeCount = Field(None, description="Checks before States.ConditionNotMet. Default: no limit.")
+    initial: Template = Field(default=None, description="What 'previous' is in the first check. Default: null.")
+    interval: Delay = Field(default="30s", description="Time to the second check.")
+    backoff_rate: Rate = Field(default=1, description="Factor by which the time grows with each check.")
+    max_delay: MaybeLimit = Field(default=None, description="Longest time between two checks.")
+    jitter: Jitter = Field(default="none", description="How the time is spread at random.")
+    max_attempts: MaybeCount = Field(
+        default=None, description="Checks before States.ConditionNotMet. Default: no limit."
+    )
 
 
 class Choice(RetriedState):
@@ -805,8 +466,8 @@ class Choice(RetriedState):
 
     type: Literal["choice"] = Field(description="Take the first arm whose condition holds.")
     choices: Filled[ChoiceArm] = Field(description="The arms, tried in order.")
-    default: Annotated[AnyStateList | None, _WithoutNull()] = Field(
-        None, description="States to run when no arm matches. Without it the flow goes on."
+    default: Annotated[AnyStateList | None, WithoutNull()] = Field(
+        default=None, description="States to run when no arm matches. Without it the flow goes on."
     )
 
 
@@ -816,8 +477,8 @@ class ChoiceArm(Part):
     EXCLUSIVE: ClassVar[tuple[OneOf, ...]] = (OneOf(fields=("states", "next"), required=True),)
 
     when: Expression = Field(description="Condition of the arm.", examples=["input.total > 100"])
-    states: Annotated[AnyStateList | None, _WithoutNull()] = Field(None, description="States to run.")
-    next: MaybeName = Field(None, description="Sibling of the choice to go to, or 'end'.")
+    states: Annotated[AnyStateList | None, WithoutNull()] = Field(default=None, description="States to run.")
+    next: MaybeName = Field(default=None, description="Sibling of the choice to go to, or 'end'.")
 
 
 class Block(RetriedState):
@@ -826,12 +487,12 @@ class Block(RetriedState):
     type: Literal["block"] = Field(description="Group states: one scope for catch, finally, retry and compensation.")
     states: StateList = Field(description="The states, run in order.")
     finally_: AnyStateList = Field(
-        (), alias="finally", description="States that run once after the block, whether it succeeded or not."
+        default=(), alias="finally", description="States that run once after the block, whether it succeeded or not."
     )
     compensation: Compensation = Field(
-        default_factory=lambda: Compensation(), description="How the undo lists of completed states run."
+        default_factory=Compensation, description="How the undo lists of completed states run."
     )
-    context: bool = Field(False, description="Give the block a context of its own. One operation.")
+    context: bool = Field(default=False, description="Give the block a context of its own. One operation.")
 
 
 class Loop(RetriedState):
@@ -841,13 +502,13 @@ class Loop(RetriedState):
 
     type: Literal["loop"] = Field(description="Run states again and again, 'iteration' counting from 0.")
     while_: MaybeExpression = Field(
-        ABSENT, alias="while", description="Goes on while this holds; tested before each iteration."
+        default=ABSENT, alias="while", description="Goes on while this holds; tested before each iteration."
     )
-    until: MaybeExpression = Field(ABSENT, description="Ends when this holds; tested after each iteration.")
+    until: MaybeExpression = Field(default=ABSENT, description="Ends when this holds; tested after each iteration.")
     max_iterations: Annotated[int, Field(ge=1, le=ITERATIONS_MAX)] = Field(description="Most iterations there may be.")
-    delay: MaybePause = Field(None, description="Wait between two iterations. One operation each.")
+    delay: MaybePause = Field(default=None, description="Wait between two iterations. One operation each.")
     on_limit: Literal["fail", "continue"] = Field(
-        "fail", description="At the limit: States.LoopLimitExceeded, or go on as after a normal end."
+        default="fail", description="At the limit: States.LoopLimitExceeded, or go on as after a normal end."
     )
     states: StateList = Field(description="The states of one iteration.")
 
@@ -857,12 +518,13 @@ class Parallel(RetriedState):
 
     type: Literal["parallel"] = Field(description="Run branches at the same time.")
     branches: Named[StateList] = Field(description="Lists of states by branch name.")
-    max_concurrency: MaybeCount = Field(None, description="Branches running at a time. Default: all.")
-    completion: Annotated[Completion | None, _WithoutNull()] = Field(
-        None, description="When it is decided. Default: all must succeed, the first failure decides."
+    max_concurrency: MaybeCount = Field(default=None, description="Branches running at a time. Default: all.")
+    completion: Annotated[Completion | None, WithoutNull()] = Field(
+        default=None, description="When it is decided. Default: all must succeed, the first failure decides."
     )
-    nesting: Annotated[Nesting | None, _WithoutNull()] = Field(
-        None, description="Whether each branch has a context. Default: flat when it holds one operation at most."
+    nesting: Annotated[Nesting | None, WithoutNull()] = Field(
+        default=None,
+        description="Whether each branch has a context. Default: flat when it holds one operation at most.",
     )
 
 
@@ -872,14 +534,18 @@ class Map(RetriedState):
     type: Literal["map"] = Field(description="Run states for each item of a list.")
     items: Expression = Field(description="The list.", examples=["input.orders"])
     states: StateList = Field(description="The states of one item; they see 'item' and 'index'.")
-    item_name: MaybeText = Field(None, description="Name of an item in the history.", examples=["{{ item.key }}"])
-    batch_size: MaybeCount = Field(None, description="Group items; the states then see 'batch' instead of 'item'.")
-    max_concurrency: MaybeCount = Field(None, description="Items running at a time. Default: all.")
-    completion: Annotated[Completion | None, _WithoutNull()] = Field(
-        None, description="When it is decided. Default: all must succeed, the first failure decides."
+    item_name: MaybeText = Field(
+        default=None, description="Name of an item in the history.", examples=["{{ item.key }}"]
     )
-    nesting: Annotated[Nesting | None, _WithoutNull()] = Field(
-        None, description="Whether each item has a context. Default: flat when it holds one operation at most."
+    batch_size: MaybeCount = Field(
+        default=None, description="Group items; the states then see 'batch' instead of 'item'."
+    )
+    max_concurrency: MaybeCount = Field(default=None, description="Items running at a time. Default: all.")
+    completion: Annotated[Completion | None, WithoutNull()] = Field(
+        default=None, description="When it is decided. Default: all must succeed, the first failure decides."
+    )
+    nesting: Annotated[Nesting | None, WithoutNull()] = Field(
+        default=None, description="Whether each item has a context. Default: flat when it holds one operation at most."
     )
 
 
@@ -900,8 +566,8 @@ class Fail(StateFields):
 
     type: Literal["fail"] = Field(description="Raise an error; catchers around it see it.")
     error: ErrorName = Field(description="Error name, or a template of it.", examples=["OrderRejected"])
-    cause: MaybeText = Field(None, description="Message for people, or a template of it.")
-    data: MaybeTemplate = Field(ABSENT, description="Any value; becomes error.data.")
+    cause: MaybeText = Field(default=None, description="Message for people, or a template of it.")
+    data: MaybeTemplate = Field(default=ABSENT, description="Any value; becomes error.data.")
 
 
 State = TypeAliasType(
@@ -930,7 +596,7 @@ State = TypeAliasType(
 )
 """A state of any of the sixteen types; `type` says which."""
 
-Check = TypeAliasType("Check", Annotated[Union[StepCheck, AwsCheck, HttpCheck], Field(discriminator="type")])
+Check = TypeAliasType("Check", Annotated[StepCheck | AwsCheck | HttpCheck, Field(discriminator="type")])
 
 
 class Retrier(Part):
@@ -939,18 +605,18 @@ class Retrier(Part):
     EXCLUSIVE: ClassVar[tuple[OneOf, ...]] = (OneOf(fields=("backoff_rate", "increment"), required=False),)
 
     errors: Globs = Field(
-        ("States.ALL",),
+        default=("States.ALL",),
         description="Error names that are retried; * and ? stand for characters.",
         examples=[["Http.5*", "States.Timeout"]],
     )
-    when: Expression = Field(True, description="Condition on 'error'; when false the next retrier is asked.")
-    max_attempts: Count = Field(3, description="Attempts in all, the first included.")
-    interval: Delay = Field("1s", description="Time to the second attempt; at least one second.")
-    backoff_rate: Rate = Field(2, description="Factor by which the time grows with each attempt.")
-    increment: MaybeDelay = Field(None, description="Time added with each attempt, instead of a factor.")
-    max_delay: MaybeLimit = Field(None, description="Longest time between two attempts.")
-    jitter: Jitter = Field("full", description="How the time is spread at random.")
-    max_duration: MaybeLimit = Field(None, description="Time from the first attempt after which none begins.")
+    when: Expression = Field(default=True, description="Condition on 'error'; when false the next retrier is asked.")
+    max_attempts: Count = Field(default=3, description="Attempts in all, the first included.")
+    interval: Delay = Field(default="1s", description="Time to the second attempt; at least one second.")
+    backoff_rate: Rate = Field(default=2, description="Factor by which the time grows with each attempt.")
+    increment: MaybeDelay = Field(default=None, description="Time added with each attempt, instead of a factor.")
+    max_delay: MaybeLimit = Field(default=None, description="Longest time between two attempts.")
+    jitter: Jitter = Field(default="full", description="How the time is spread at random.")
+    max_duration: MaybeLimit = Field(default=None, description="Time from the first attempt after which none begins.")
 
 
 class Catcher(Part):
@@ -959,86 +625,56 @@ class Catcher(Part):
     EXCLUSIVE: ClassVar[tuple[OneOf, ...]] = (OneOf(fields=("states", "next"), required=False),)
 
     errors: Globs = Field(
-        ("States.ALL",),
+        default=("States.ALL",),
         description="Error names that are caught; * and ? stand for characters.",
         examples=[["States.ALL"]],
     )
-    when: Expression = Field(True, description="Condition on 'error'; when false the next catcher is asked.")
+    when: Expression = Field(default=True, description="Condition on 'error'; when false the next catcher is asked.")
     assign: Named[Template] = Field(default_factory=dict, description="Variables to set, before 'states' run.")
-    output: MaybeTemplate = Field(ABSENT, description="Result of the state instead of its own.")
-    states: Annotated[AnyStateList | None, _WithoutNull()] = Field(None, description="States to run.")
-    next: MaybeName = Field(None, description="Sibling of the state to go to, or 'end'.")
+    output: MaybeTemplate = Field(default=ABSENT, description="Result of the state instead of its own.")
+    states: Annotated[AnyStateList | None, WithoutNull()] = Field(default=None, description="States to run.")
+    next: MaybeName = Field(default=None, description="Sibling of the state to go to, or 'end'.")
 
 
 class Completion(Part):
     """When a map or parallel is decided."""
 
-    min_successful: MaybeCount = Field(None, description="Enough successes: the rest is abandoned.")
-    tolerated_failure_count: Annotated[Tolerated | None, _WithoutNull()] = Field(
-        None, description="Failures that do no harm; one more decides."
+    min_successful: MaybeCount = Field(default=None, description="Enough successes: the rest is abandoned.")
+    tolerated_failure_count: Annotated[Tolerated | None, WithoutNull()] = Field(
+        default=None, description="Failures that do no harm; one more decides."
     )
-    tolerated_failure_percentage: Annotated[Percentage | None, _WithoutNull()] = Field(
-        None, description="Failures that do no harm, in per cent of all items.", examples=[5]
+    tolerated_failure_percentage: Annotated[Percentage | None, WithoutNull()] = Field(
+        default=None, description="Failures that do no harm, in per cent of all items.", examples=[5]
     )
 
 
 # The project file: durableflow.yaml.
 
-OFFLOAD_MAX_BYTES: Final = 262_144
-"""The most that one result may have without being offloaded (language.md 12, rule 45)."""
 
-LambdaName: TypeAlias = Annotated[
-    str, Form(what="a Lambda name", rule="letters, digits, _ and -, 64 at most", pattern="[A-Za-z0-9_-]{1,64}")
-]
-FunctionArn: TypeAlias = Annotated[
-    str,
-    Form(
-        what="the ARN of a function",
-        rule="write arn:aws:lambda:REGION:ACCOUNT:function:NAME, with :QUALIFIER for a durable function",
-        pattern=r"arn:aws[a-z-]{0,20}:lambda:[a-z0-9-]{1,32}:[0-9]{12}:function:[A-Za-z0-9_-]{1,64}"
-        r"(?::(?:\$LATEST|[A-Za-z0-9_-]{1,128}))?",
-    ),
-]
-ActionKey: TypeAlias = Annotated[
-    str,
-    Form(
-        what="an action",
-        rule="write service:action, as dynamodb:put_item",
-        pattern="[a-z][a-z0-9-]{0,63}:[a-z][a-z0-9_]{0,127}",
-    ),
-]
-ActionPattern: TypeAlias = Annotated[
-    str,
-    Form(
-        what="an action",
-        rule="write it as IAM does, as s3:PutObject; * stands for any characters",
-        pattern=r"[a-z][a-z0-9-]{0,63}:[A-Za-z0-9*?]{1,128}",
-    ),
-]
-RequestKey: TypeAlias = Annotated[
-    str,
-    Form(
-        what="a request",
-        rule="write METHOD URL, as POST https://pay.example/charges",
-        pattern=r"(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) https?://[!-~]+",
-    ),
-]
-HostPort: TypeAlias = Annotated[
-    str,
-    Form(
-        what="a host",
-        rule="write host or host:port, as 127.0.0.1:9000",
-        pattern=r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?",
-    ),
-]
-BucketPrefix: TypeAlias = Annotated[
-    str,
-    Form(
-        what="a place in S3",
-        rule="write bucket or bucket/prefix",
-        pattern=r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[!-~]{0,900})?",
-    ),
-]
+class HttpSettings(Part):
+    """What http states may reach besides https."""
+
+    allow: Listed[HostPort] = Field(
+        default=(),
+        description="Hosts (host or host:port) that may be reached without https.",
+        examples=[["127.0.0.1:9000"]],
+    )
+
+
+class AwsSettings(Part):
+    """What aws states may call."""
+
+    allow: Listed[ActionPattern] = Field(
+        default=(), description="Actions that aws states may call, as IAM names them.", examples=[["s3:PutObject"]]
+    )
+
+
+class LimitSettings(Part):
+    """Limits of one execution."""
+
+    operations: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=3_000, description="Operations that an execution may have, counted as the platform counts them."
+    )
 
 
 class Project(Part):
@@ -1046,10 +682,10 @@ class Project(Part):
 
     durableflow: Literal["1"] = Field(description='Version of the language. Always "1", in quotes.')
     workflows: Listed[FilePath] = Field(
-        ("workflows",), description="Folders and files with workflows, relative to this file."
+        default=("workflows",), description="Folders and files with workflows, relative to this file."
     )
     handlers: Listed[FilePath] = Field(
-        ("handlers",), description="Folders that 'handler' may import from, relative to this file."
+        default=("handlers",), description="Folders that 'handler' may import from, relative to this file."
     )
     functions: dict[FunctionKey, TargetOrAnswers] = Field(
         default_factory=dict,
@@ -1070,14 +706,14 @@ class Project(Part):
         default_factory=dict, description="Values of the environment names that workflows declare."
     )
     secrets: Named[LocalSecret] = Field(default_factory=dict, description="Where secrets come from on this machine.")
-    store: FilePath = Field(".durableflow/executions.db", description="File of the local executions.")
-    deploy: Annotated[Deploy | None, _WithoutNull()] = Field(None, description="How to deploy to AWS.")
-    offload: Annotated[Offload | None, _WithoutNull()] = Field(
-        None, description="Where large results go; without it a result over 256 KB is an error."
+    store: FilePath = Field(default=".durableflow/executions.db", description="File of the local executions.")
+    deploy: Annotated[Deploy | None, WithoutNull()] = Field(default=None, description="How to deploy to AWS.")
+    offload: Annotated[Offload | None, WithoutNull()] = Field(
+        default=None, description="Where large results go; without it a result over 256 KB is an error."
     )
-    http: HttpSettings = Field(default_factory=lambda: HttpSettings(), description="What http states may reach.")
-    aws: AwsSettings = Field(default_factory=lambda: AwsSettings(), description="What aws states may call.")
-    limits: LimitSettings = Field(default_factory=lambda: LimitSettings(), description="Limits of one execution.")
+    http: HttpSettings = Field(default_factory=HttpSettings, description="What http states may reach.")
+    aws: AwsSettings = Field(default_factory=AwsSettings, description="What aws states may call.")
+    limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits of one execution.")
 
 
 class PythonTarget(Part):
@@ -1132,33 +768,23 @@ class AnswerError(Part):
     """An error as a function would report it."""
 
     name: ErrorName = Field(description="Error name.")
-    message: str = Field("", description="Message for people.")
-    data: Template = Field(None, description="Any value; becomes error.data.")
+    message: str = Field(default="", description="Message for people.")
+    data: Template = Field(default=None, description="Any value; becomes error.data.")
 
 
-def _key_of(value: object) -> str | None:
+_KINDS: Final = ("python", "workflow", "durable", "command", "http", "lambda", "result", "error")
+
+
+def _kind(value: object) -> str | None:
     """Return which kind of target or answer a mapping is: its first key that names one."""
-    if isinstance(value, dict):
-        return next((key for key in value if key in _KINDS), None)
-    name = type(value).__name__
-    return next((key for key, kind in _KINDS.items() if kind == name), None)
+    return next((key for key in _KINDS if key in value), None) if isinstance(value, dict) else None
 
 
-_KINDS: Final = {
-    "python": "PythonTarget",
-    "workflow": "WorkflowTarget",
-    "durable": "DurableTarget",
-    "command": "CommandTarget",
-    "http": "HttpTarget",
-    "lambda": "LambdaTarget",
-    "result": "ResultAnswer",
-    "error": "ErrorAnswer",
-}
 Answer = TypeAliasType(
     "Answer",
     Annotated[
         Annotated[ResultAnswer, Tag("result")] | Annotated[ErrorAnswer, Tag("error")],
-        Discriminator(_key_of),
+        Discriminator(_kind),
     ],
 )
 """A fixed result or error."""
@@ -1168,7 +794,7 @@ Reply = TypeAliasType(
         Annotated[PythonTarget, Tag("python")]
         | Annotated[ResultAnswer, Tag("result")]
         | Annotated[ErrorAnswer, Tag("error")],
-        Discriminator(_key_of),
+        Discriminator(_kind),
     ],
 )
 """What an aws or http state gets here instead of a real call."""
@@ -1183,16 +809,16 @@ Target = TypeAliasType(
         | Annotated[LambdaTarget, Tag("lambda")]
         | Annotated[ResultAnswer, Tag("result")]
         | Annotated[ErrorAnswer, Tag("error")],
-        Discriminator(_key_of),
+        Discriminator(_kind),
     ],
 )
 """What a function is here."""
 _ANSWERS: Final = "a mapping, or a list of {result: …} and {error: …}"
 TargetOrAnswers: TypeAlias = Annotated[
-    Target | tuple[Answer, ...], _ByKind(expected=_ANSWERS, items=Filled[Answer], mapping=Target)
+    Target | tuple[Answer, ...], ByKind(expected=_ANSWERS, items=Filled[Answer], mapping=Target)
 ]
 ReplyOrAnswers: TypeAlias = Annotated[
-    Reply | tuple[Answer, ...], _ByKind(expected=_ANSWERS, items=Filled[Answer], mapping=Reply)
+    Reply | tuple[Answer, ...], ByKind(expected=_ANSWERS, items=Filled[Answer], mapping=Reply)
 ]
 
 
@@ -1207,22 +833,22 @@ class Deploy(Part):
 
     function: Annotated[
         str | dict[str, str],
-        _ByKind(expected="a function's name, or a name for each workflow", text=LambdaName, mapping=Named[LambdaName]),
+        ByKind(expected="a function's name, or a name for each workflow", text=LambdaName, mapping=Named[LambdaName]),
     ] = Field(description="Function that runs all workflows, or a function for each workflow by its name.")
     runtime: Annotated[str, Form(what="a runtime", rule="write python3.13", pattern="python3[.][0-9]{1,2}")] = Field(
-        "python3.13", description="Lambda runtime."
+        default="python3.13", description="Lambda runtime."
     )
-    memory: Annotated[int, Field(ge=128, le=10_240)] = Field(512, description="Memory in MB.")
-    timeout: Annotated[str | int | float, _Seconds(1, 900, templated=False)] = Field(
-        "60s", description="Longest invocation, at most 15 minutes."
+    memory: Annotated[int, Field(ge=128, le=10_240)] = Field(default=512, description="Memory in MB.")
+    timeout: Annotated[str | int | float, Seconds(1, 900, templated=False)] = Field(
+        default="60s", description="Longest invocation, at most 15 minutes."
     )
-    execution_timeout: Annotated[str | int | float, _Seconds(1, templated=False)] = Field(
-        "30d", description="Longest execution, at most 366 days."
+    execution_timeout: Annotated[str | int | float, Seconds(1, templated=False)] = Field(
+        default="30d", description="Longest execution, at most 366 days."
     )
-    retention: Annotated[str | int | float, _Seconds(86_400, 90 * 86_400, templated=False)] = Field(
-        "14d", description="How long a finished execution can be read, 1 to 90 days."
+    retention: Annotated[str | int | float, Seconds(86_400, 90 * 86_400, templated=False)] = Field(
+        default="14d", description="How long a finished execution can be read, 1 to 90 days."
     )
-    alias: LambdaName = Field("live", description="Alias that points at the version.")
+    alias: LambdaName = Field(default="live", description="Alias that points at the version.")
     environment: dict[EnvName, str] = Field(default_factory=dict, description="Environment of the function.")
 
 
@@ -1231,46 +857,20 @@ class Offload(Part):
 
     EXCLUSIVE: ClassVar[tuple[OneOf, ...]] = (OneOf(fields=("directory", "s3"), required=True),)
 
-    threshold: Annotated[str | int, _Size(OFFLOAD_MAX_BYTES)] = Field(
-        "200KB", description="Size from which a result is offloaded, at most 256KB; 1 KB is 1,024 bytes."
+    threshold: Annotated[str | int, Size(OFFLOAD_MAX_BYTES)] = Field(
+        default="200KB", description="Size from which a result is offloaded, at most 256KB; 1 KB is 1,024 bytes."
     )
-    directory: Annotated[FilePath | None, _WithoutNull()] = Field(None, description="Folder, when run here.")
-    s3: Annotated[BucketPrefix | None, _WithoutNull()] = Field(None, description="bucket/prefix, on AWS.")
+    directory: Annotated[FilePath | None, WithoutNull()] = Field(default=None, description="Folder, when run here.")
+    s3: Annotated[BucketPrefix | None, WithoutNull()] = Field(default=None, description="bucket/prefix, on AWS.")
 
 
-class HttpSettings(Part):
-    """What http states may reach besides https."""
-
-    allow: Listed[HostPort] = Field(
-        (), description="Hosts (host or host:port) that may be reached without https.", examples=[["127.0.0.1:9000"]]
-    )
-
-
-class AwsSettings(Part):
-    """What aws states may call."""
-
-    allow: Listed[ActionPattern] = Field(
-        (), description="Actions that aws states may call, as IAM names them.", examples=[["s3:PutObject"]]
-    )
-
-
-class LimitSettings(Part):
-    """Limits of one execution."""
-
-    operations: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        3_000, description="Operations that an execution may have, counted as the platform counts them."
-    )
-
-
-_PARTS: Final = (Workflow, Project)
-for _part in _PARTS:
-    _part.model_rebuild()
+Workflow.model_rebuild()
+Project.model_rebuild()
 
 
 # Every list of states.
 
 Path: TypeAlias = tuple[str | int, ...]
-Lists: TypeAlias = "Iterator[tuple[Path, tuple[State, ...]]]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1307,32 +907,39 @@ def _placed(states: tuple[State, ...], list_path: Path, parents: tuple[State, ..
             yield from _placed(nested, (*path, *inner), (*parents, state))
 
 
-def lists_in(part: Workflow | State) -> Lists:
-    """Yield every list of states directly in a workflow or state that is not empty, with its path from there."""
-    match part:
-        case Workflow() | Loop() | Map() | Block():
-            yield ("states",), part.states
-        case Choice():
-            for index, arm in enumerate(part.choices):
-                yield ("choices", index, "states"), arm.states or ()
-            yield ("default",), part.default or ()
-        case Parallel():
-            for name, branch in part.branches.items():
-                yield ("branches", name), branch
-        case WaitForCallback():
-            yield ("submit",), part.submit
-        case Invoke() | Step() | Aws() | Http() | ChildWorkflow() | Wait() | WaitForCondition():
-            pass
-        case Pass() | Succeed() | Fail():
-            pass
-        case _:
-            assert_never(part)
+def lists_in(part: Workflow | State) -> Iterator[tuple[Path, tuple[State, ...]]]:
+    """Yield every list of states directly in a workflow or state, also an empty one, with its path from there."""
+    if isinstance(part, Workflow):
+        yield ("states",), part.states
+    else:
+        yield from _own_lists(part)
     for index, catcher in enumerate(part.catch):
         yield ("catch", index, "states"), catcher.states or ()
     if isinstance(part, Workflow | Block):
         yield ("finally",), part.finally_
     if isinstance(part, UndoableState):
         yield ("compensate",), part.compensate
+
+
+def _own_lists(state: State) -> Iterator[tuple[Path, tuple[State, ...]]]:
+    match state:
+        case Choice():
+            for index, arm in enumerate(state.choices):
+                yield ("choices", index, "states"), arm.states or ()
+            yield ("default",), state.default or ()
+        case Block() | Loop() | Map():
+            yield ("states",), state.states
+        case Parallel():
+            for name, branch in state.branches.items():
+                yield ("branches", name), branch
+        case WaitForCallback():
+            yield ("submit",), state.submit
+        case Invoke() | Step() | Aws() | Http() | ChildWorkflow() | Wait() | WaitForCondition():
+            pass
+        case Pass() | Succeed() | Fail():
+            pass
+        case _:
+            assert_never(state)
 
 
 # The JSON Schemas of both files.
