@@ -6,6 +6,8 @@ error can show the line; a source without text (a compiled Plan on Lambda has no
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -72,6 +74,31 @@ class Span:
         rows.append(f"{self.start.line:>{gutter}} | {visible(window)}")
         rows.append(f"{'':>{gutter}} | {' ' * len(before)}{'^' * width}")
         return "\n".join(row.rstrip() for row in rows)
+
+
+class Ruler:
+    """Measures one source: turns character offsets into marks and spans.
+
+    Only a line feed ends a line, as in :meth:`Source.line`. The index of lines is made once, on the first use.
+    """
+
+    __slots__ = ("_starts", "source")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._starts: list[int] = []
+
+    def mark(self, offset: int) -> Mark:
+        """Return the place of the character at `offset` (from 0); an offset behind the text is its end."""
+        if not self._starts:
+            self._starts = [0, *(found.end() for found in re.finditer("\n", self.source.text))]
+        offset = min(offset, len(self.source.text))
+        line = bisect_right(self._starts, offset)
+        return Mark(line, offset - self._starts[line - 1] + 1)
+
+    def span(self, start: int, end: int) -> Span:
+        """Return the stretch from offset `start` up to and without offset `end`."""
+        return Span(source=self.source, start=self.mark(start), end=self.mark(max(start, end)))
 
 
 def visible(text: str) -> str:
