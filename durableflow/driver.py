@@ -31,8 +31,7 @@ from durableflow.interpreter import Failed, Pending, Run, Succeeded
 from durableflow.operations import (
     BATCH_MAX_BYTES,
     BATCH_MAX_UPDATES,
-    DETAILS,
-    TERMINAL,
+    checked_operation,
     error_from_fault,
     operation_from_reply,
     time_text,
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from durableflow.interpreter import Call, Completion, Outcome, SchemaCheck
+    from durableflow.interpreter import Call, Completion, Outcome, SchemaCheck, Visit
     from durableflow.operations import Operation, Update
     from durableflow.plan import Plan
     from durableflow.values import Json, Object
@@ -53,7 +52,6 @@ PAGE_OPERATIONS: Final = 1000
 THREADS_MAX: Final = 32
 """Calls that run at the same time; further ones start as these end (a map over 1,000 items fits into 128 MB)."""
 
-_STATUSES: Final = TERMINAL | {"STARTED", "PENDING", "READY"}
 _REQUEST_BYTES: Final = 100
 """What a checkpoint request holds besides its updates and its token."""
 _STALE_TOKEN: Final = "invalid checkpoint token"  # noqa: S105 - the start of a message, no secret
@@ -145,8 +143,13 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
         if isinstance(plan, Mapping):
             plan, changed = chosen(plan, execution)
             operations = [changed if operation is execution else operation for operation in operations]
-        declared = {name: env[name] for name in plan.env if name in env} if env else {}
-        run = Run(plan, env=declared, check_schema=check_schema)
+        run = Run(
+            plan,
+            execution_arn=conversation.arn,
+            env=env,
+            check_schema=check_schema,
+            visited=conversation.visited,
+        )
         return _turned(run, conversation, operations, _Calls(worker))
     except Fault as fault:
         conversation.note(logging.ERROR, "execution failed", {"error": fault.name})
@@ -186,7 +189,7 @@ class _Conversation:
 
     def __init__(self, service: Service, arn: str, token: str, log: Log) -> None:
         self._service = service
-        self._arn = arn
+        self.arn = arn
         self._log = log
         self.token: str | None = token
         """The token for the next request, or None once the service has withheld it."""
@@ -206,7 +209,7 @@ class _Conversation:
             seen.add(marker)
             page = _asked(
                 self._service.get_durable_execution_state,
-                DurableExecutionArn=self._arn,
+                DurableExecutionArn=self.arn,
                 CheckpointToken=self.token,
                 Marker=marker,
                 MaxItems=PAGE_OPERATIONS,
@@ -224,7 +227,7 @@ class _Conversation:
                 break
             reply = _asked(
                 self._service.checkpoint_durable_execution,
-                DurableExecutionArn=self._arn,
+                DurableExecutionArn=self.arn,
                 CheckpointToken=self.token,
                 Updates=batch,
                 # Random, not derived from the token: the retries inside one call repeat it, while a second
@@ -245,19 +248,25 @@ class _Conversation:
             case Succeeded(result):
                 self.note(logging.INFO, "execution succeeded", {})
                 return {"Status": "SUCCEEDED", "Result": result}
-            case Failed(error=error, problem=problem, mismatch=mismatch):
-                facts: Object = {"problem": problem.to_json()}
+            case Failed(error=error, problem=problem, state=state, mismatch=mismatch):
+                facts: Object = {"state": state, "problem": problem.to_json()}
                 if mismatch:
                     facts |= {"expected": mismatch.expected, "recorded": mismatch.recorded}
                 self.note(logging.ERROR, "execution failed", facts)
-                return {"Status": "FAILED"} if error is None else {"Status": "FAILED", "Error": cast("Json", error)}
+                return {"Status": "FAILED", "Error": cast("Json", error)}
             case Pending():
                 self.note(logging.INFO, "invocation suspended", {})
                 return {"Status": "PENDING"}
 
+    def visited(self, visit: Visit) -> None:
+        """Log what the interpreter has come to; what is only replayed is not told again."""
+        if not visit.is_tracked:
+            facts: Object = {"operationId": visit.operation_id, "path": visit.path, "status": visit.span_status}
+            self.note(logging.DEBUG, "operation visited", facts)
+
     def note(self, level: int, happened: str, facts: Object) -> None:
         """Write one log line."""
-        self._log(level, happened, {"executionArn": self._arn, "token": _fingerprint(self.token or ""), **facts})
+        self._log(level, happened, {"executionArn": self.arn, "token": _fingerprint(self.token or ""), **facts})
 
 
 class _Calls:
@@ -472,20 +481,11 @@ def _operations(state: Mapping[str, Any], *, is_reply: bool) -> list[Operation]:
 
 
 def _operation(item: object, *, is_reply: bool) -> Operation:
-    if not isinstance(item, Mapping):
-        raise _event_error(f"an operation is {type(item).__name__}, not an object")
-    operation = cast("Mapping[str, Any]", item)
-    identity, kind, status = operation.get("Id"), operation.get("Type"), operation.get("Status")
-    if not isinstance(identity, str) or not identity:
-        raise _event_error("an operation has no 'Id'")
-    if kind not in DETAILS or status not in _STATUSES:
-        raise _event_error(f"operation '{shown(identity)}' has type {kind!r} and status {status!r}, which are unknown")
-    if not is_reply:
-        return cast("Operation", operation)
     try:
-        return operation_from_reply(operation)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _event_error(f"operation '{shown(identity)}' has a time that is none: {error}") from error
+        operation = checked_operation(item)
+        return operation_from_reply(operation) if is_reply else operation
+    except (TypeError, ValueError, OverflowError) as error:  # the first two also from a time that is none
+        raise _event_error(str(error)) from error
 
 
 def _event_error(message: str) -> EventError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import blake2b
@@ -19,10 +20,9 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypedDict, cast
 
 from durableflow import values
 from durableflow.errors import Fault
+from durableflow.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from durableflow.values import Json
 
 OperationType: TypeAlias = Literal["EXECUTION", "CONTEXT", "STEP", "WAIT", "CALLBACK", "CHAINED_INVOKE"]
@@ -241,7 +241,7 @@ def error_from_fault(fault: Fault) -> ErrorObject:
 
 
 def _bytes_with_message(error: ErrorObject, length: int) -> int:
-    return _error_bytes({**error, "ErrorMessage": error["ErrorMessage"][:length]})
+    return _error_bytes({**error, "ErrorMessage": error.get("ErrorMessage", "")[:length]})
 
 
 def _error_bytes(error: ErrorObject) -> int:
@@ -277,6 +277,31 @@ _DETAIL_TIMES = {
     "STEP": ("StepDetails", "NextAttemptTimestamp"),
     "WAIT": ("WaitDetails", "ScheduledEndTimestamp"),
 }
+
+
+_STATUSES: Final = TERMINAL | {"STARTED", "PENDING", "READY"}
+
+
+def checked_operation(item: object) -> Operation:
+    """Return what came in as an operation if it can be one: an id, a known type, a known status.
+
+    Unknown members stay and are ignored (rule 52).
+
+    Raises:
+        ValueError: it cannot; the message says why, in one line.
+    """
+    if not isinstance(item, Mapping):
+        raise ValueError(f"an operation is {type(item).__name__}, not an object")  # noqa: TRY004 - input, not a call
+    operation = cast("Mapping[str, object]", item)
+    identity, kind, status = operation.get("Id"), operation.get("Type"), operation.get("Status")
+    if not isinstance(identity, str) or not identity:
+        raise ValueError("an operation has no 'Id'")
+    # Neither needs to be text in a damaged file, and what cannot be hashed is in no set.
+    if not isinstance(kind, str) or kind not in DETAILS:
+        raise ValueError(f"operation '{shown(identity)}' has the unknown type '{shown(str(kind))}'")
+    if not isinstance(status, str) or status not in _STATUSES:
+        raise ValueError(f"operation '{shown(identity)}' has the unknown status '{shown(str(status))}'")
+    return cast("Operation", item)
 
 
 def operation_from_reply(operation: Mapping[str, object]) -> Operation:
