@@ -88,6 +88,12 @@ CODES: dict[str, Code] = {
     "DF523": Code(severity="error", title="a handler cannot be called with a payload"),
     "DF524": Code(severity="error", title="a handler's module has the name of another one"),
     # DF6xx: replay and golden files (recording.py)
+    "DF601": Code(severity="error", title="a recording that is no JSON text"),
+    "DF602": Code(severity="error", title="a file that is no recording"),
+    "DF603": Code(severity="error", title="a recording in a newer format"),
+    "DF604": Code(severity="error", title="a damaged recording"),
+    "DF605": Code(severity="error", title="a recording that is incomplete"),
+    "DF606": Code(severity="error", title="a recording that is too large"),
     # DF7xx: service, store, project, command line
     "DF701": Code(severity="error", title="a file that does not exist"),
     "DF702": Code(severity="error", title="not a regular file"),
