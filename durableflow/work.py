@@ -440,9 +440,9 @@ def _validator(schema: bytes) -> Callable[[Json], str | None]:
     kind = cast("Any", validators.extend)(
         base,
         {
-            keyword: _bounded(check, exceptions.ValidationError)
+            keyword: _bounded(usual, exceptions.ValidationError)
             for keyword in ("pattern", "patternProperties")
-            if (check := base.VALIDATORS.get(keyword))
+            if (usual := base.VALIDATORS.get(keyword))
         },
     )
     validator = kind(known, registry=cast("Any", Registry)())  # an empty registry of our own fetches nothing
@@ -457,7 +457,7 @@ def _validator(schema: bytes) -> Callable[[Json], str | None]:
     return check
 
 
-def _bounded(check: Callable[..., Iterable[Exception]], error: Callable[[str], Exception]) -> Callable[..., object]:
+def _bounded(usual: Callable[..., Iterable[Exception]], error: Callable[[str], Exception]) -> Callable[..., object]:
     """Return a keyword of patterns that never takes long: patterns and texts keep to the limits of `regex_match`."""
 
     def bounded(
@@ -471,6 +471,6 @@ def _bounded(check: Callable[..., Iterable[Exception]], error: Callable[[str], E
         if any(len(text) > library.PATTERN_TEXT_CHARACTERS for text in texts):
             yield error(f"text of over {library.PATTERN_TEXT_CHARACTERS:,} characters is matched with no pattern")
             return
-        yield from check(validator, patterns, instance, schema)
+        yield from usual(validator, patterns, instance, schema)
 
     return bounded
