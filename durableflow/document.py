@@ -413,7 +413,10 @@ class _Builder:
     def scalar(self, text: str, start: int, end: int, *, is_plain: bool, anchor: str | None = None) -> None:
         """Take note of a scalar; a plain one is not quoted."""
         size = len(text) if text.isascii() else size_bytes(text)
-        self._count(1, size, start, end)
+        self._nodes += 1
+        self._size += size
+        if self._nodes > self._limits.nodes or self._size > self._limits.file_bytes:
+            self._count(0, 0, start, end)
         if size > self._limits.scalar_bytes:
             message = f"one text has {size:,} bytes, more than {self._limits.scalar_bytes:,} (scalar_bytes)"
             self._refuse("DF107", message, start, start + 1, "move it into a file that the workflow loads")

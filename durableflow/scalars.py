@@ -32,23 +32,24 @@ _BOOLEANS: Final = {"y": "true", "yes": "true", "on": "true", "n": "false", "no"
 # What no reader could take for anything but text is told by its first character or as a whole word, in one match.
 _SUSPECT: Final = re.compile(r"[-+.=<~0-9]|(?:y|n|yes|no|on|off|true|false|null|nan|infinity)?\Z", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
-_AMBIGUOUS: Final = (
-    (
-        "a date",
-        r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]*)?)?"
-        r"[ \t]*(?:[Zz]|[-+][0-9]{1,2}(?::?[0-9]{2})?)?)?",
-    ),
-    ("a number to base 60", r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"),
-    ("a number to base 8", r"[-+]?0o?[0-7_]+"),
-    ("a number to base 16", r"[-+]?0[xX][0-9a-fA-F_]+"),
-    ("a number to base 2", r"[-+]?0[bB][01_]+"),
-    ("a number", r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?"),
-    ("no finite number", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)|NaN|-?Infinity"),
-    ("true, false or null", r"(?i:true|false|null)"),
-    ("a default value", r"="),
-    ("a merge key", r"<<"),
+_DATE: Final = (
+    r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]*)?)?"
+    r"[ \t]*(?:[Zz]|[-+][0-9]{1,2}(?::?[0-9]{2})?)?)?"
 )
-_AMBIGUITIES: Final = tuple((meaning, re.compile(pattern)) for meaning, pattern in _AMBIGUOUS)
+_MEANINGS: Final = {
+    "a date": _DATE,
+    "a number to base 60": r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?",
+    "a number to base 8": r"[-+]?0o?[0-7_]+",
+    "a number to base 16": r"[-+]?0[xX][0-9a-fA-F_]+",
+    "a number to base 2": r"[-+]?0[bB][01_]+",
+    "a number": r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?",
+    "no finite number": r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)|NaN|-?Infinity",
+    "true, false or null": r"(?i:true|false|null)",
+    "a default value": r"=",
+    "a merge key": r"<<",
+}
+# One group for each meaning, in their order.
+_AMBIGUOUS: Final = re.compile("|".join(f"({pattern})" for pattern in _MEANINGS.values()))
 
 
 def plain_value(text: str) -> Json | Refused:
@@ -61,22 +62,29 @@ def plain_value(text: str) -> Json | Refused:
     if text in _WORDS:
         return _WORDS[text]
     if _NUMBER.fullmatch(text):
-        try:
-            return from_text(text)
-        except ValueRefusedError as error:
-            return Refused("DF125", str(error), "quote it if it is text; numbers are 64-bit integers or doubles")
+        return _number(text)
+    return _text(text)
+
+
+def _number(text: str) -> Json | Refused:
+    try:
+        return from_text(text)
+    except ValueRefusedError as error:
+        return Refused("DF125", str(error), "quote it if it is text; numbers are 64-bit integers or doubles")
+
+
+def _text(text: str) -> str | Refused:
     if meant := _BOOLEANS.get(text.lower()):
-        return Refused(
-            "DF124", f"unquoted '{text}' is {meant} to some readers, text to others", f"quote it, or write {meant}"
-        )
-    for meaning, pattern in _AMBIGUITIES:
-        if pattern.fullmatch(text):
-            return Refused(
-                "DF124",
-                f"unquoted '{shown(text)}' is {meaning} to some readers, text to others",
-                "quote it, or write true/false/null or a number as JSON writes it",
-            )
+        return Refused("DF124", _ambiguity(text, meant), f"quote it, or write {meant}")
+    if found := _AMBIGUOUS.fullmatch(text):
+        assert found.lastindex is not None
+        meaning = [*_MEANINGS][found.lastindex - 1]
+        return Refused("DF124", _ambiguity(text, meaning), "quote it, or write true/false/null or a JSON number")
     return text
+
+
+def _ambiguity(text: str, meaning: str) -> str:
+    return f"unquoted '{shown(text)}' is {meaning} to some readers, text to others"
 
 
 def plain_key(text: str) -> str | Refused:

@@ -96,12 +96,12 @@ def _tell(events: _Events, ruler: Ruler, receiver: Receiver) -> Diagnostic | Non
             if event.tag is not None:
                 return _tag(ruler, event)
             receiver.scalar(event.value, start, event.end_mark.index, is_plain=not event.style, anchor=event.anchor)
-        elif kind == "MappingStartEvent" or kind == "SequenceStartEvent":
+        elif kind in {"MappingStartEvent", "SequenceStartEvent"}:
             if event.tag is not None:
                 return _tag(ruler, event)
             flows.append(event.flow_style)
             receiver.open(start, is_mapping=kind == "MappingStartEvent", anchor=event.anchor)
-        elif kind == "MappingEndEvent" or kind == "SequenceEndEvent":
+        elif kind in {"MappingEndEvent", "SequenceEndEvent"}:
             # A block ends where the next thing begins, comments later; its last part tells better.
             receiver.close(event.end_mark.index if flows.pop() else None)
         elif kind == "AliasEvent":
@@ -263,34 +263,44 @@ def _misplaced(ruler: Ruler, said: str, at: int, since: int) -> tuple[_Words, in
     """Return the words for something that stands where it cannot, which depends on what is around it."""
     text = ruler.source.text
     row = text[text.rfind("\n", 0, at) + 1 : at]
-    is_first = not row.strip(" ")
-    if "mapping values" in said:
-        if ": " in row:
-            return _Words("DF114", "a second ': ' in an unquoted value", "put quotes around the value"), at
+    words = _Words("DF118", "this is not YAML", f"the parser says: {said.removeprefix('None: ')}")
+    if "mapping values" in said and ": " in row:
+        words = _Words("DF114", "a second ': ' in an unquoted value", "put quotes around the value")
+    elif "mapping values" in said:
         hint = "indent it like the keys beside it; a key above it that has a value cannot hold others"
-        return _Words("DF111", "no key can stand here", hint), at
-    if flow := re.search(r"expected ',' or '(.)'", said):
-        bracket = text[since]
-        line = ruler.mark(since).line
-        if at >= len(text.rstrip()):
-            return _Words(
-                "DF113", f"the '{bracket}' is never closed", f"write the '{flow[1]}' that belongs to it"
-            ), since
-        message = f"neither ',' nor '{flow[1]}' follows in the '{bracket}' of line {line}"
-        return _Words("DF113", message, f"write what is missing, or quote a text that holds {text[at]}"), at
-    if "document start" in said:
-        if re.search(r"^\.\.\.", text[:at], re.MULTILINE):
-            return _Words("DF132", "a second document begins here", "a file holds one"), at
-        return _Words("DF118", "more text follows the end of the value", "a file holds one value"), at
-    if re.search(r"block end|expected key|'-' indicator", said):
-        if not is_first:
-            hint = "put quotes around the whole value; a quote inside it is written twice ('it''s')"
-            return _Words("DF118", "more text follows the end of a value", hint), at
-        what = "a list entry among keys" if text.startswith("- ", at) else "indented like nothing above it"
-        parent = ruler.mark(since)
-        hint = f"the block it interrupts begins at line {parent.line} column {parent.column}; indent it like its neighbours"
-        return _Words("DF111", f"this line is {what}", hint), at
-    return _Words("DF118", "this is not YAML", f"the parser says: {said.removeprefix('None: ')}"), at
+        words = _Words("DF111", "no key can stand here", hint)
+    elif flow := re.search(r"expected ',' or '(.)'", said):
+        return _open_flow(ruler, flow[1], at, since)
+    elif "document start" in said and re.search(r"^\.\.\.", text[:at], re.MULTILINE):
+        words = _Words("DF132", "a second document begins here", "a file holds one")
+    elif "document start" in said:
+        words = _Words("DF118", "more text follows the end of the value", "a file holds one value")
+    elif re.search(r"block end|expected key|'-' indicator", said):
+        words = _interruption(ruler, at, since) if not row.strip(" ") else _TWO_VALUES
+    return words, at
+
+
+_TWO_VALUES: Final = _Words(
+    "DF118",
+    "more text follows the end of a value",
+    "put quotes around the whole value; a quote inside it is written twice ('it''s')",
+)
+
+
+def _open_flow(ruler: Ruler, closing: str, at: int, since: int) -> tuple[_Words, int]:
+    text = ruler.source.text
+    bracket = text[since]
+    if at >= len(text.rstrip()):
+        return _Words("DF113", f"the '{bracket}' is never closed", f"write the '{closing}' that belongs to it"), since
+    message = f"neither ',' nor '{closing}' follows in the '{bracket}' of line {ruler.mark(since).line}"
+    return _Words("DF113", message, f"write what is missing, or quote the text that holds '{text[at]}'"), at
+
+
+def _interruption(ruler: Ruler, at: int, since: int) -> _Words:
+    what = "a list entry among keys" if ruler.source.text.startswith("- ", at) else "indented like nothing above it"
+    block = ruler.mark(since)
+    where = f"the block it interrupts begins at line {block.line} column {block.column}"
+    return _Words("DF111", f"this line is {what}", f"{where}; indent it like its neighbours")
 
 
 _TEMPLATE: Final = re.compile(r"\{[{%]")
@@ -384,36 +394,34 @@ def _skip(text: str, at: int) -> int:
 def _json_fault(ruler: Ruler, at: int, expected: str, opened: list[int]) -> Diagnostic:
     """Return why the text is not JSON from `at` on, where `expected` should stand."""
     text = ruler.source.text
-    word = _WORD.match(text, at)
-    end = word.end() if word else at + 1
-    code, hint = "DF119", None
-    if text.startswith("{{", at - 1) and expected.startswith("a key"):
+    if text.startswith('"', at) and expected.startswith(("a value", "a key")):
+        return _json_string_fault(ruler, at)
+    if text.startswith("{{", max(at - 1, 0)) and expected.startswith("a key"):
         return unquoted_template(ruler, at - 1)
-    match text[at : at + 1]:
-        case "":
-            message = f"the text ends where {expected} should stand"
-            if opened:
-                hint = f"the '{text[opened[-1]]}' of line {ruler.mark(opened[-1]).line} is not closed"
-        case '"' if expected.startswith(("a value", "a key")):
-            return _json_string_fault(ruler, at)
-        case "/" | "#":
-            message, hint = "JSON has no comments", "remove it, or write the file as YAML"
-        case "'":
-            message, hint = f"{expected} cannot start with a single quote", "JSON strings stand in double quotes"
-        case "}" | "]" if text[:at].rstrip().endswith(","):
-            message, hint = f"a comma stands before '{text[at]}'", "remove the comma"
-        case _ if expected == "the end":
-            message, hint = "more text follows the end of the value", "a file holds one value"
-        case _ if word and word.group().lstrip("-+") in {"NaN", "Infinity", "nan", "inf"}:
-            code, message = "DF125", f"'{word.group()}' is no JSON number"
-            hint = "NaN and infinities do not exist; write null or a string"
-        case _ if word and expected.startswith("a value"):
-            message, hint = f"'{shown(word.group())}' is no JSON value", "put double quotes around text"
-        case found:
-            message = f"{expected} should stand here, not '{shown(word.group() if word else found)}'"
-            if expected.startswith("a key"):
-                hint = "keys stand in double quotes"
-    return diagnostic(code, message, span=ruler.span(at, end), hint=hint)
+    if at == len(text):
+        message = f"the text ends where {expected} should stand"
+        hint = f"the '{text[opened[-1]]}' of line {ruler.mark(opened[-1]).line} is not closed" if opened else None
+        return diagnostic("DF119", message, span=ruler.span(at, at), hint=hint)
+    word = _WORD.match(text, at)
+    found = word.group() if word else text[at]
+    words = _json_words(found, expected, is_after_comma=text[:at].rstrip().endswith(","))
+    return diagnostic(words.code, words.message, span=ruler.span(at, at + len(found)), hint=words.hint)
+
+
+def _json_words(found: str, expected: str, *, is_after_comma: bool) -> _Words:
+    """Return the words for `found`, which stands where `expected` should."""
+    if found in "/#":
+        return _Words("DF119", "JSON has no comments", "remove it, or write the file as YAML")
+    if found == "'":
+        return _Words("DF119", "a single quote begins nothing in JSON", "JSON strings stand in double quotes")
+    if found in "}]" and is_after_comma:
+        return _Words("DF119", f"a comma stands before '{found}'", "remove the comma")
+    if expected == "the end":
+        return _Words("DF119", "more text follows the end of the value", "a file holds one value")
+    if found.lstrip("-+") in {"NaN", "Infinity"}:
+        return _Words("DF125", f"'{found}' is no number in JSON", "write null or a string; infinities do not exist")
+    hint = "text stands in double quotes, numbers are written like 0.5, -1 or 1e3"
+    return _Words("DF119", f"{expected} should stand here, not '{shown(found)}'", hint)
 
 
 def _json_string_fault(ruler: Ruler, at: int) -> Diagnostic:
