@@ -77,6 +77,11 @@ CODES: dict[str, Code] = {
     # DF3xx: meaning (rules.py, compiler.py)
     # DF4xx: warnings (rules.py)
     # DF5xx: execution (interpreter, driver, work)
+    "DF501": Code(severity="error", title="a file that is no compiled plan, or one of a newer durableflow"),
+    "DF502": Code(severity="error", title="the execution failed"),
+    "DF503": Code(severity="error", title="the record and the workflow disagree"),
+    "DF504": Code(severity="error", title="a recorded result is damaged"),
+    "DF505": Code(severity="error", title="a reply of the service is incomplete"),
     "DF510": Code(severity="error", title="the event or a reply is none of the durable execution service's"),
     "DF511": Code(severity="error", title="the durable execution service refused a request"),
     "DF512": Code(severity="error", title="a plan's file cannot be read"),

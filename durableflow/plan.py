@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, TypeVar, 
 from durableflow import values
 from durableflow.errors import Diagnostic, UsageError
 from durableflow.expressions import Program
+from durableflow.operations import operation_id
 from durableflow.source import Mark, Source, Span
 
 if TYPE_CHECKING:
@@ -208,6 +209,19 @@ class States:
         return cls(tuple(nodes), {node.name: position for position, node in enumerate(nodes)})
 
 
+class OperationIds(dict[str, str]):
+    """Operation ids by path: hashing a path costs as much as replaying its operation."""
+
+    _KEPT: ClassVar[int] = 100_000
+
+    def make(self, path: str) -> str:
+        """Return the id of a path that is not here yet, and keep it."""
+        if len(self) >= self._KEPT:
+            self.clear()
+        made = self[path] = operation_id(path)
+        return made
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """One workflow, ready to run.
@@ -237,6 +251,11 @@ class Plan:
     vars: Mapping[str, Program] = field(default_factory=dict[str, Program])
     env: tuple[str, ...] = ()
     catch: tuple[Catcher, ...] = ()
+
+    @cached_property
+    def operation_ids(self) -> OperationIds:
+        """The ids of the paths that executions of this plan have come past, kept between invocations."""
+        return OperationIds()
 
     @cached_property
     def digest(self) -> str:

@@ -11,7 +11,7 @@ import json
 import re
 from typing import TypeAlias, TypeGuard, Union
 
-Json: TypeAlias = Union[None, bool, int, float, str, list["Json"], dict[str, "Json"]]
+Json: TypeAlias = Union[bool, int, float, str, list["Json"], dict[str, "Json"], None]  # noqa: UP007 - a recursive alias
 Object: TypeAlias = dict[str, "Json"]
 
 INTEGER_MIN = -(2**63)
@@ -21,7 +21,9 @@ DEPTH_MAX = 200
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER_DIGITS_MAX = 400
-_encode_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False).encode
+_encode_compact = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
+).encode
 _encode_canonical = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False, sort_keys=True
 ).encode
