@@ -73,6 +73,19 @@ CODES: dict[str, Code] = {
     "DF135": Code(severity="error", title="an anchor that is set twice"),
     "DF136": Code(severity="error", title="a merge of something that has no keys"),
     # DF15x-DF19x: the shape of a workflow (decode.py)
+    "DF150": Code(severity="error", title="a file that is no mapping"),
+    "DF151": Code(severity="error", title="no version of the language, or one that is not known"),
+    "DF152": Code(severity="error", title="a key that is missing"),
+    "DF153": Code(severity="error", title="a key that does not exist"),
+    "DF154": Code(severity="error", title="a key that belongs to something else"),
+    "DF155": Code(severity="error", title="no type, or one that does not exist"),
+    "DF156": Code(severity="error", title="a value of the wrong kind"),
+    "DF157": Code(severity="error", title="a text that is not of the form it must have"),
+    "DF158": Code(severity="error", title="a text that is no duration"),
+    "DF159": Code(severity="error", title="a number or duration out of its bounds"),
+    "DF160": Code(severity="error", title="a word that is not one of those possible"),
+    "DF161": Code(severity="error", title="keys that exclude each other, or none of several"),
+    "DF162": Code(severity="error", title="a list that must not be empty"),
     # DF2xx: templates and expressions (templates.py, rules.py)
     # DF3xx: meaning (rules.py, compiler.py)
     # DF4xx: warnings (rules.py)
