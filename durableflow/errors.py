@@ -87,6 +87,22 @@ CODES: dict[str, Code] = {
     "DF161": Code(severity="error", title="keys that exclude each other, or none of several"),
     "DF162": Code(severity="error", title="a list that must not be empty"),
     # DF2xx: templates and expressions (templates.py, rules.py)
+    "DF200": Code(severity="error", title="a template or expression that cannot be read"),
+    "DF201": Code(severity="error", title="unknown name of data"),
+    "DF202": Code(severity="error", title="unknown filter"),
+    "DF203": Code(severity="error", title="unknown test"),
+    "DF205": Code(severity="error", title="unknown function, or a method call"),
+    "DF206": Code(severity="error", title="wrong arguments of a filter, test or function"),
+    "DF207": Code(severity="error", title="a construct of Jinja2 that does not exist here"),
+    "DF208": Code(severity="error", title="a statement tag in an expression"),
+    "DF209": Code(severity="error", title="a template that is too long"),
+    "DF210": Code(severity="error", title="a template that is nested too deep"),
+    "DF211": Code(severity="error", title="a key with braces"),
+    "DF212": Code(severity="error", title="a number literal that is out of range"),
+    "DF213": Code(severity="error", title="a key that belongs to Python"),
+    "DF214": Code(severity="error", title="a pattern that is refused"),
+    "DF215": Code(severity="warning", title="an expression in braces"),
+    "DF216": Code(severity="error", title="an expression that is no text"),
     # DF3xx: meaning (rules.py, compiler.py)
     # DF4xx: warnings (rules.py)
     # DF5xx: execution (interpreter, driver, work)
