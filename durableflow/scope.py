@@ -277,7 +277,7 @@ class Scope:
 class Site:
     """One visit of one state: what its templates see, and their common budget (language.md 3, rule 9)."""
 
-    __slots__ = ("attempt", "budget", "extra", "name", "path", "scope", "timeline")
+    __slots__ = ("_budget", "attempt", "extra", "name", "path", "scope", "timeline")
 
     def __init__(self, scope: Scope, name: str, path: str, timeline: Timeline) -> None:
         self.scope = scope
@@ -285,8 +285,15 @@ class Site:
         self.path = path
         self.timeline = timeline
         self.attempt = 1
-        self.budget = Budget()
         self.extra: Object = {}
+        self._budget: Budget | None = None
+
+    @property
+    def budget(self) -> Budget:
+        """What the templates of this visit may still use."""
+        if self._budget is None:
+            self._budget = Budget()
+        return self._budget
 
     def lookup(self, name: str) -> object:  # noqa: PLR0911 - one return for each root name
         """Return what a root name of templates stands for here."""
@@ -311,7 +318,7 @@ class Site:
 
     def renew(self) -> None:
         """Begin with a new budget: for templates that are evaluated in other invocations than those before them."""
-        self.budget = Budget()
+        self._budget = None
 
     @property
     def idempotency_key(self) -> str:

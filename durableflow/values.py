@@ -87,16 +87,20 @@ def _constant(name: str) -> float:
     raise ValueRefusedError(f"{name} is not JSON")
 
 
-_scan = json.JSONDecoder(parse_int=_integer, parse_float=_double, parse_constant=_constant).decode
+_decoder = json.JSONDecoder(parse_int=_integer, parse_float=_double, parse_constant=_constant)
 
 
 def _decode(text: str) -> Json:
     # The C scanner recurses; its depth is bounded by the interpreter's recursion limit, which differs between
     # versions. Counting brackets first makes the limit ours, and the same everywhere.
-    if text.count("[") + text.count("{") > DEPTH_MAX and _depth(text) > DEPTH_MAX:
+    if len(text) > DEPTH_MAX and text.count("[") + text.count("{") > DEPTH_MAX and _depth(text) > DEPTH_MAX:
         raise ValueRefusedError(f"nested deeper than {DEPTH_MAX} levels")
-    value: Json = _scan(text)
-    return value
+    # The scanner alone does for a text without white space around it; replays decode little else.
+    try:
+        value, end = _decoder.scan_once(text, 0)
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else _decoder.decode(text)
 
 
 _BRACKET_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
