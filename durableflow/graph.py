@@ -318,7 +318,8 @@ def _dot(drawing: Drawing) -> Iterator[str]:
         facts = [f"label={_quoted(arrow.label)}"] if arrow.label else []
         facts += ["style=dashed"] if arrow.dashed else []
         facts += [f"ltail=cluster_{arrow.out_of}"] if arrow.out_of else []
-        yield f"  {arrow.source} -> {arrow.target}{f' [{", ".join(facts)}]' if facts else ''};"
+        suffix = f" [{', '.join(facts)}]" if facts else ""
+        yield f"  {arrow.source} -> {arrow.target}{suffix};"
     yield "}"
 
 

@@ -66,8 +66,14 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _version(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        console.emit(f"durableflow {console.version()}")
+        raise console.Ended(console.DONE)
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="durableflow", prog_name="durableflow", message="%(prog)s %(version)s")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.option("--debug", is_flag=True, help="Show a traceback when durableflow itself goes wrong.")
 @click.pass_context
 def cli(ctx: click.Context, *, debug: bool) -> None:
@@ -96,27 +102,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str], shell: console.Shell) -> int:
     try:
         code = cli.main(arguments, prog_name="durableflow", standalone_mode=False, obj=shell)
-    except click.ClickException as error:
-        console.tell(f"{_usage(error)}error: {console.visible(error.format_message())}")
-        return console.USAGE
-    except (KeyboardInterrupt, click.Abort):
-        console.tell("interrupted")
-        return console.INTERRUPTED
     except console.Ended as ended:
-        return ended.code
-    except DurableflowError as error:
-        console.tell_problem(error)
-        return console.exit_code(error)
-    except OSError as error:
-        console.tell(f"error: {console.describe(error)}")
-        return console.ENVIRONMENT
-    except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, people get one line
-        if shell.debug:
-            traceback.print_exc()
-        console.tell(f"error: durableflow itself went wrong: {console.describe(error)}")
-        console.tell("hint: `durableflow --debug …` shows where; please report it")
-        return console.ENVIRONMENT
+        code = ended.code
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: whatever it is, people get words
+        code = _told(error, shell)
     return code if isinstance(code, int) else console.DONE
+
+
+def _told(error: BaseException, shell: console.Shell) -> int:
+    """Say what went wrong and return the exit code."""
+    match error:
+        case KeyboardInterrupt() | click.Abort():
+            console.tell("interrupted")
+            return console.INTERRUPTED
+        case click.ClickException():
+            console.tell(f"{_usage(error)}error: {console.visible(error.format_message())}")
+            return console.USAGE
+        case DurableflowError():
+            console.tell_problem(error)
+            return console.exit_code(error)
+        case OSError():
+            console.tell(f"error: {console.describe(error)}")
+        case _:
+            # A bug of ours; still one line, because a traceback helps nobody who did not write this.
+            console.tell(f"error: durableflow itself went wrong: {console.describe(error)}")
+            console.tell("hint: `durableflow --debug …` shows where; please report it")
+    if shell.debug:
+        traceback.print_exception(error)
+    return console.ENVIRONMENT
 
 
 def _usage(error: click.ClickException) -> str:

@@ -41,6 +41,7 @@ __all__ = [
     "tell",
     "tell_problem",
     "usage",
+    "version",
     "visible",
 ]
 
@@ -113,6 +114,16 @@ _SERVER_ERROR: Final = 500
 # Store, owner, workers and project on this machine.
 _ENVIRONMENT_RANGES: Final = frozenset({"DF72", "DF73", "DF74", "DF75", "DF76"})
 _ENVIRONMENT_CODES: Final = frozenset({"DF704", "DF793"})
+
+
+def version() -> str:
+    """Return the version that is installed; a bare checkout has none."""
+    from importlib import metadata  # noqa: PLC0415 - costs 20 ms, and hardly any command needs it
+
+    try:
+        return metadata.version("durableflow")
+    except metadata.PackageNotFoundError:
+        return "0+checkout"
 
 
 def describe(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""The handlers of the example workflows' steps: plain functions that the interpreter calls itself."""
