@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from durableflow import graph
 from durableflow.decode import decode_workflow
 from durableflow.document import read_document
-from durableflow.model import Workflow
 from durableflow.source import Source
+
+if TYPE_CHECKING:
+    from durableflow.model import Workflow
 
 
 def workflow(text: str) -> Workflow:
@@ -144,7 +146,7 @@ finally: [{name: tidy, type: pass}]
 
 
 def test_what_the_author_wrote_cannot_become_markup() -> None:
-    states: Any = "states: [{name: a, type: pass, when: 'x == \"]--> b %% <b>\"'}]"
+    states = "states: [{name: a, type: pass, when: 'x == \"]--> b %% <b>\"'}]"
     mermaid, dot = (graph.draw(workflow(states), form) for form in graph.FORMS)
 
     assert "when x == #34;#93;--#62; b #37;#37; #60;b#62;#34;" in mermaid

@@ -99,10 +99,10 @@ def test_sarif_without_findings_still_has_results() -> None:
 
 
 def test_github_lines_are_workflow_commands() -> None:
+    place = "file=flows/order.yaml,line=3,col=11,endLine=3,endColumn=17"
     assert rendered("github").split("\n") == [
-        "::error file=flows/order.yaml,line=3,col=11,endLine=3,endColumn=17,title=DF101"
-        "::no state is called 'chrage'%0Ahint: did you mean 'charge'?",
-        "::warning file=flows/order.yaml,line=3,col=11,endLine=3,endColumn=17,title=DF102::50%25 sure, or: less",
+        f"::error {place},title=DF101::no state is called 'chrage'%0Ahint: did you mean 'charge'?",
+        f"::warning {place},title=DF102::50%25 sure, or: less",
         "::error file=a b.yaml,title=DF701::no such file",
     ]
 

@@ -9,6 +9,7 @@ Exit codes: 0 done; 1 the workflow has problems or failed; 2 wrong usage; 3 the 
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import sys
 import traceback
@@ -94,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         # Whatever the locale: a character that the terminal cannot show is no reason to stop.
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments), console.Shell()))
 

@@ -50,9 +50,8 @@ def init_command(folder: Path) -> None:
     console.tell(f"made a project in {shown(str(folder))}; try:")
     console.tell(f"  cd {shown(str(folder))}")
     console.tell("  durableflow validate")
-    console.tell(
-        """  durableflow run workflows/welcome.yaml --input '{"name": "Ada", "address": "ada@example.org"}' --skip-time"""
-    )
+    given = '{"name": "Ada", "address": "ada@example.org"}'
+    console.tell(f"  durableflow run workflows/welcome.yaml --input '{given}' --skip-time")
 
 
 def _write(path: Path, text: str) -> None:
@@ -63,7 +62,7 @@ def _write(path: Path, text: str) -> None:
 @click.command("schema")
 @click.argument("which", type=click.Choice(["workflow", "project"]), default="workflow")
 def schema_command(which: Literal["workflow", "project"]) -> None:
-    """Print the JSON Schema of workflow files, or of project files (durableflow.yaml).
+    r"""Print the JSON Schema of workflow files, or of project files (durableflow.yaml).
 
     Editors check and complete against it: save it, and name it in the first line of a workflow file:
 
