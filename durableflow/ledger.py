@@ -392,7 +392,7 @@ class Ledger:
         step: wire.StepDetails = {"Attempt": finished + 1}
         retry: Event = {"CurrentAttempt": finished + 1}
         if update["Action"] == "RETRY":
-            delay = update["StepOptions"]["NextAttemptDelaySeconds"]  # _check_members saw to it
+            delay = update.get("StepOptions", {}).get("NextAttemptDelaySeconds", 1)
             step["NextAttemptTimestamp"] = due = self.now + delay * 1000
             retry["NextAttemptDelaySeconds"] = delay
             draft.effects.append(Arm(operation_id=made["Id"], timer="retry", due=due))
@@ -435,7 +435,7 @@ class Ledger:
             draft.effects.append(Disarm(operation_id=made["Id"]))
             told: Event = {"Error": _error(update["Error"])} if "Error" in update else {}
         else:
-            seconds = update["WaitOptions"]["WaitSeconds"]  # _check_members saw to it
+            seconds = update.get("WaitOptions", {}).get("WaitSeconds", 1)
             due = self.now + seconds * 1000
             made["WaitDetails"] = {"ScheduledEndTimestamp": due}
             draft.effects.append(Arm(operation_id=made["Id"], timer="wait", due=due))
