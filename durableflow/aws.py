@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -147,19 +148,19 @@ def _chosen(plans: Mapping[str, Plan], workflow: str | None) -> Plan | Mapping[s
 
 
 def _client() -> driver.Service:
-    import boto3  # noqa: PLC0415 - a third of a second that an injected client saves
-    from botocore.config import Config  # noqa: PLC0415 - likewise
-
+    # Imported here, since it takes a third of a second that an injected client saves.
+    boto3: Any = import_module("boto3")
+    botocore_config: Any = import_module("botocore.config")
     # Retries repeat the ClientToken of the call, so a reply that was lost is answered again and nothing is recorded
     # twice (protocol.md 14.6).
-    config = Config(
+    config = botocore_config.Config(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS,
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
         tcp_keepalive=True,
         user_agent_extra="durableflow",
     )
-    client = cast("Any", boto3.client("lambda", config=config))
+    client: driver.Service = boto3.client("lambda", config=config)
     if not hasattr(client, "checkpoint_durable_execution"):
         raise UsageError(
             diagnostic(
@@ -168,7 +169,7 @@ def _client() -> driver.Service:
                 hint="put boto3 1.42.1 or newer into the function's package",
             )
         )
-    return cast("driver.Service", client)
+    return client
 
 
 def _now_ms() -> int:

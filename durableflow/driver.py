@@ -327,7 +327,7 @@ def batches(updates: Sequence[Update], *, token_bytes: int = 0) -> Iterator[Sequ
     """
     if len(updates) <= 1:
         if updates:
-            yield updates
+            yield list(updates)
         return
     room = BATCH_MAX_BYTES - _REQUEST_BYTES - token_bytes
     batch: list[Update] = []

@@ -22,7 +22,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from durableflow import values
 from durableflow.errors import UsageError, diagnostic
@@ -45,6 +45,8 @@ KIND: Final = "recording"
 SIZE_MAX_BYTES: Final = 128 * 1024 * 1024
 """The platform keeps at most 100 MB for an execution (protocol.md 9)."""
 REDACTED: Final = "[redacted]"
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,7 +289,7 @@ def _timed(operation: Operation, times: Mapping[int, int]) -> Operation:
     return cast("Operation", made)
 
 
-def redacted(value: Any, secrets: Iterable[str]) -> Any:
+def redacted(value: _T, secrets: Iterable[str]) -> _T:
     """Return a JSON value without the given texts, also where they stand escaped inside JSON text."""
     found: dict[str, str] = {}
     for secret in secrets:
@@ -297,7 +299,7 @@ def redacted(value: Any, secrets: Iterable[str]) -> Any:
                 found[text] = REDACTED
             found.setdefault(json.dumps(text)[1:-1] or REDACTED, REDACTED)
             text = json.dumps(text, ensure_ascii=False)[1:-1]
-    return _replacing(value, found) if found else value
+    return cast("_T", _replacing(cast("Json", value), found)) if found else value
 
 
 def _replacing(value: Json, replaced: Mapping[str, str]) -> Json:

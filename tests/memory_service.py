@@ -1,0 +1,218 @@
+"""One execution in memory: the ledger behind boto3's two methods, with everything that a test may want to go wrong.
+
+By default as unkind as the rules allow: pages of two operations, a first page that is empty, deltas in pages, times as
+REST JSON has them, tokens used once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from durableflow import values
+from durableflow.errors import Fault, ServiceError, diagnostic
+from durableflow.ledger import Arm, EndExecution, Ledger, StartTarget, Target, settle
+from durableflow.operations import TERMINAL, Operation, error_from_fault
+
+if TYPE_CHECKING:
+    from durableflow.values import Json
+
+START = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+ARN = "arn:aws:lambda:us-east-1:123456789012:function:demo:1/durable-execution/order-1/7f3a"
+
+Time = Callable[[int], object]
+
+
+def seconds(milliseconds: int) -> object:
+    """A time as REST JSON has it."""
+    return milliseconds / 1000
+
+
+def moment(milliseconds: int) -> object:
+    """A time as boto3 gives it."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+
+
+def refusal(name: str, message: str, status: int) -> ServiceError:
+    return ServiceError(diagnostic("DF511", message), name=name, status=status, is_retryable=status >= 500)
+
+
+@dataclass
+class MemoryService:
+    """One execution.
+
+    Args:
+        input: the execution's input, as text.
+        targets: what chained invokes start, by function name.
+        page: operations in a page.
+        time: how replies tell times.
+        now: epoch milliseconds; only `sleep` moves it on.
+        before_checkpoint: called with the number of the checkpoint before it is applied; may raise.
+        after_checkpoint: likewise when it is applied and its reply is on the way; may raise or change the reply.
+    """
+
+    input: str = "{}"
+    targets: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
+    page: int = 2
+    time: Time = seconds
+    now: int = START
+    before_checkpoint: Callable[[int], None] | None = None
+    after_checkpoint: Callable[[int, dict[str, Any]], None] | None = None
+    operations: dict[str, Operation] = field(default_factory=dict)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    outcome: EndExecution | None = None
+    _token: int = 0
+    _unseen: dict[str, None] = field(default_factory=dict)
+    _started: list[StartTarget] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.operations["7f3a"] = {
+            "Id": "7f3a",
+            "Type": "EXECUTION",
+            "Status": "STARTED",
+            "StartTimestamp": self.now,
+            "ExecutionDetails": {"InputPayload": self.input},
+        }
+
+    @property
+    def updates(self) -> list[dict[str, Any]]:
+        return [update for request in self.requests for update in request["Updates"]]
+
+    def event(self) -> dict[str, Any]:
+        """Begin an invocation: a fresh token, and nothing but a marker on the first page."""
+        self._token += 1
+        self._unseen.clear()
+        return {
+            "DurableExecutionArn": ARN,
+            "CheckpointToken": self._current(),
+            "InitialExecutionState": {"Operations": [], "NextMarker": "0"},
+            "AFieldOfTheFuture": {"ignored": True},
+        }
+
+    def get_durable_execution_state(self, **members: Any) -> dict[str, Any]:
+        self._check(members["CheckpointToken"])
+        kind, _, number = members["Marker"].rpartition("-")
+        listed = list(self.operations.values())
+        if kind:
+            listed = [self.operations[key] for key in kind.split(",")]
+        first = int(number)
+        made: dict[str, Any] = {"Operations": [self._shown(o) for o in listed[first : first + self.page]]}
+        if first + self.page < len(listed):
+            made["NextMarker"] = f"{kind}-{first + self.page}" if kind else str(first + self.page)
+        return made
+
+    def checkpoint_durable_execution(self, **members: Any) -> dict[str, Any]:
+        number = len(self.requests) + 1
+        if self.before_checkpoint:
+            self.before_checkpoint(number)
+        self._check(members["CheckpointToken"])
+        changes = self._ledger().apply(members["Updates"])
+        self.requests.append(members)
+        self._token += 1
+        for operation in changes.operations:
+            self._put(operation)
+        for effect in changes.effects:
+            if isinstance(effect, StartTarget):
+                self._started.append(effect)
+            elif isinstance(effect, EndExecution):
+                self.outcome = effect
+        reply = self._reply()
+        if self.after_checkpoint:
+            self.after_checkpoint(number, reply)
+        return reply
+
+    def _reply(self) -> dict[str, Any]:
+        if self.outcome:
+            return {"NewExecutionState": {"Operations": []}}
+        changed, self._unseen = list(self._unseen), {}
+        shown = [self._shown(self.operations[key]) for key in changed[: self.page]]
+        state: dict[str, Any] = {"Operations": shown, "NextMarker": ""}
+        if len(changed) > self.page:
+            state["NextMarker"] = f"{','.join(changed)}-{self.page}"
+        return {"CheckpointToken": self._current(), "NewExecutionState": state}
+
+    def _ledger(self) -> Ledger:
+        return Ledger(
+            now=self.now,
+            lookup=self.operations.get,
+            new_callback_id=lambda key: f"Y2I{key}",
+            resolve=lambda update: self._resolve(update["ChainedInvokeOptions"]["FunctionName"]),
+        )
+
+    def _resolve(self, name: str) -> Any:
+        if name in self.targets:
+            return Target(name=name, version="$LATEST")
+        return {"ErrorType": "ResourceNotFoundException", "ErrorMessage": f"Function not found: {name}"}
+
+    def _current(self) -> str:
+        return f"dG9rZW4{self._token:04d}"
+
+    def _check(self, token: str) -> None:
+        if token != self._current():
+            raise refusal("InvalidParameterValueException", "Invalid checkpoint token", 400)
+
+    def _put(self, operation: Operation) -> None:
+        self.operations[operation["Id"]] = operation
+        self._unseen[operation["Id"]] = None
+
+    def _shown(self, operation: Operation) -> dict[str, Any]:
+        shown: dict[str, Any] = dict(operation)
+        for member in ("StartTimestamp", "EndTimestamp"):
+            if member in shown:
+                shown[member] = self.time(shown[member])
+        for details, member in (("StepDetails", "NextAttemptTimestamp"), ("WaitDetails", "ScheduledEndTimestamp")):
+            if member in shown.get(details, {}):
+                shown[details] = {**shown[details], member: self.time(shown[details][member])}
+        return shown
+
+    # What happens between invocations.
+
+    def wake(self) -> bool:
+        """Let targets end, or else sleep until the next timer; say whether anything has changed."""
+        started, self._started = self._started, []
+        for start in started:
+            self._end(start)
+        return bool(started) or self.sleep()
+
+    def _end(self, start: StartTarget) -> None:
+        operation = self.operations[start.operation_id]
+        try:
+            result: Json = self.targets[start.target.name](values.from_text(start.payload))
+            changes = settle(operation, "success", now=self.now, result=values.to_text(result))
+        except Fault as fault:
+            changes = settle(operation, "failure", now=self.now, error=error_from_fault(fault))
+        if changes:
+            self._put(changes.operations[0])
+
+    def sleep(self) -> bool:
+        """Move the clock to the next timer and let it ring; say whether there was one."""
+        due = {
+            key: time
+            for key, operation in self.operations.items()
+            if operation["Status"] not in TERMINAL and (time := _due(operation)) is not None
+        }
+        if not due:
+            return False
+        self.now = max(self.now, min(due.values()))
+        for key, time in due.items():
+            if time <= self.now and (changes := settle(self.operations[key], "due", now=self.now)):
+                self._put(changes.operations[0])
+        return True
+
+    def run(self, handler: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """Invoke until the execution ends, and return its last output."""
+        while (output := handler(self.event()))["Status"] == "PENDING":
+            if not self.wake():
+                raise AssertionError("PENDING with nothing pending")
+        return output
+
+
+def _due(operation: Operation) -> int | None:
+    return operation.get("StepDetails", {}).get("NextAttemptTimestamp") or operation.get("WaitDetails", {}).get(
+        "ScheduledEndTimestamp"
+    )
+
+
+__all__ = ["ARN", "START", "Arm", "MemoryService", "moment", "refusal", "seconds"]
