@@ -15,7 +15,19 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import ValidationError
 from typing_extensions import TypeAliasType
@@ -30,6 +42,7 @@ from durableflow.model import (
     ChoiceArm,
     Part,
     Project,
+    RetriedState,
     Retrier,
     State,
     StateFields,
@@ -41,7 +54,6 @@ from durableflow.values import to_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
     from durableflow.document import Document, Path
@@ -101,7 +113,7 @@ class _Finding:
 
     Args:
         document: the document.
-        type: pydantic's word for it, or one of model.py and forms.py.
+        rule: pydantic's word for it, or one of model.py and forms.py.
         facts: what comes with it.
         path: the place in the document.
         is_key: whether the key at `path` is wrong, not its value.
@@ -110,7 +122,7 @@ class _Finding:
     """
 
     document: Document
-    type: str
+    rule: str
     facts: Mapping[str, Any]
     path: Path
     is_key: bool
@@ -148,15 +160,15 @@ def _problems(document: Document, model: type[Part], error: ValidationError) -> 
     meant = {
         (*finding.construct_path, near)
         for finding in findings
-        if finding.type == "extra_forbidden" and (near := _near_key(finding))
+        if finding.rule == "extra_forbidden" and (near := _near_key(finding))
     }
     for finding in findings:
-        if finding.type == "missing" and finding.path in meant:
+        if finding.rule == "missing" and finding.path in meant:
             continue
         # Pydantic counts only the items that are right.
-        if finding.type == "too_short" and finding.value:
+        if finding.rule == "too_short" and finding.value:
             continue
-        yield _WRITERS.get(finding.type, _wrong_kind)(finding)
+        yield _WRITERS.get(finding.rule, _wrong_kind)(finding)
 
 
 def _value_at(value: Json, path: Path) -> Json:
@@ -173,8 +185,9 @@ def _value_at(value: Json, path: Path) -> Json:
 
 def _placed(document: Document, model: type[Part], detail: ErrorDetails) -> _Finding:
     shape: Any = model
-    construct, construct_path = model, ()
+    construct = model
     path: Path = ()
+    construct_path: Path = ()
     is_key = detail["type"] == "extra_forbidden"
     for step in detail["loc"]:
         if step == "[key]":
@@ -187,7 +200,7 @@ def _placed(document: Document, model: type[Part], detail: ErrorDetails) -> _Fin
             construct, construct_path = shape, path
     return _Finding(
         document=document,
-        type=detail["type"],
+        rule=detail["type"],
         facts=detail.get("ctx", {}),
         path=path,
         is_key=is_key,
@@ -208,7 +221,7 @@ def _inside(shape: Any, step: str | int) -> tuple[Any, bool]:
         if get_origin(arm) is dict and isinstance(step, str):
             return _single(get_args(arm)[1]), False
     field = _fields(constructs[0]).get(str(step)) if constructs else None
-    return (_single(field.annotation) if field else None), False
+    return (_single(field.shape) if field else None), False
 
 
 def _single(shape: Any) -> Any:
@@ -233,12 +246,26 @@ def _arms(shape: Any) -> tuple[Any, ...]:
 def _tag(construct: type[Part]) -> str:
     """Return the tag of a member of a union: its `type`, or the key that makes a target what it is."""
     fields = _fields(construct)
-    return str(get_args(fields["type"].annotation)[0]) if "type" in fields else next(iter(fields))
+    return str(get_args(fields["type"].shape)[0]) if "type" in fields else next(iter(fields))
 
 
 @cache
-def _fields(construct: type[Part]) -> dict[str, FieldInfo]:
-    return {field.alias or name: field for name, field in construct.model_fields.items()}
+def _fields(construct: type[Part]) -> dict[str, _Field]:
+    """Return the keys of a construct."""
+    # Pydantic resolves the annotations of the two models that it was asked for, not those of the models inside.
+    shapes = get_type_hints(construct, include_extras=True)
+    return {
+        field.alias or name: _Field(shape=shapes[name], description=field.description or "")
+        for name, field in construct.model_fields.items()
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    """What may stand at a key, and what it is for."""
+
+    shape: Any
+    description: str
 
 
 # How constructs are called.
@@ -353,23 +380,43 @@ def _near(word: str, known: Sequence[str]) -> str | None:
 
 def _unknown_key(finding: _Finding) -> Diagnostic:
     key = str(finding.path[-1])
-    if issubclass(finding.construct, StateFields):
-        places = [kind for kind, construct in _STATE_TYPES.items() if key in _fields(construct)]
-        if places:
-            message = f"{_noun(finding)} takes no '{key}'"
-            return finding.problem("DF154", message, f"'{key}' is for {_listed(places, 'and')} states")
-        if key in _fields(Workflow):
-            message = f"{_noun(finding)} takes no '{key}'"
-            return finding.problem("DF154", message, f"'{key}' belongs to the workflow, at the top of the file")
+    fields = _fields(finding.construct)
+    if home := _home(finding.construct, key):
+        return finding.problem("DF154", f"{_noun(finding)} takes no '{key}'", home)
     message = f"'{shown(key)}' is not a key of {_noun(finding)}"
     if near := _near_key(finding):
         return finding.problem("DF153", message, f"did you mean '{near}'?")
-    return finding.problem("DF153", message, f"{_noun(finding)} can have {_listed(_own_first(finding.construct), 'and')}")
+    if present := _near(key, list(fields)):
+        return finding.problem("DF153", message, f"'{present}' is there already; keep one of them")
+    if len(fields) == 1:
+        return finding.problem("DF153", message, f"{_noun(finding)} can have {_listed(list(fields))} and nothing else")
+    return finding.problem(
+        "DF153", message, f"{_noun(finding)} can have {_listed(_own_first(finding.construct), 'and')}"
+    )
+
+
+def _home(construct: type[Part], key: str) -> str | None:
+    """Return where a key belongs that this construct does not have but another one does, as a hint."""
+    if inside := [outer for outer, field in _fields(construct).items() if _has_part_with(field.shape, key)]:
+        return f"'{key}' belongs inside {_listed(inside)}"
+    if not issubclass(construct, StateFields):
+        return None
+    if kinds := [kind for kind, other in _STATE_TYPES.items() if key in _fields(other)]:
+        return f"'{key}' is for {_listed(kinds, 'and')} states"
+    return f"'{key}' belongs to the workflow, at the top of the file" if key in _fields(Workflow) else None
+
+
+@cache
+def _has_part_with(shape: Any, key: str) -> bool:
+    """Return whether a field holds a construct, or a list of them, that has `key`; states and targets aside."""
+    arms = [_single(get_args(arm)[0]) if get_origin(arm) is tuple else arm for arm in _arms(shape)]
+    parts = [arm for arm in arms if isinstance(arm, type) and issubclass(arm, Part)]
+    return len(parts) == 1 and not issubclass(parts[0], StateFields) and key in _fields(parts[0])
 
 
 def _own_first(construct: type[Part]) -> list[str]:
-    """Return the keys of a construct, what only it has before what all states have."""
-    common = _fields(StateFields) if issubclass(construct, StateFields) else {}
+    """Return the keys of a construct, what only it has before what other states have too."""
+    common = _fields(RetriedState) if issubclass(construct, StateFields) else {}
     return sorted(_fields(construct), key=lambda key: key in common)
 
 
@@ -390,16 +437,22 @@ def _type_missing(finding: _Finding) -> Diagnostic:
     value = finding.value
     if not isinstance(value, dict):
         return _wrong_kind(finding)
-    if finding.facts.get("discriminator") != "'type'":
-        kinds = _kinds(finding)
-        hint = f"give it one of {_listed(kinds)}"
+    kinds = _kinds(finding)
+    if not _has_types(finding):
+        near = next((near for key in value if (near := _near(key, kinds))), None)
+        hint = f"did you mean '{near}'?" if near else f"give it {_listed(kinds)}"
         return finding.problem("DF155", f"{finding.key} does not say what it is", hint)
-    near = _near_type_key(value)
     message = f"{_called(finding)} has no 'type'"
+    near = _near_type_key(value)
     if near is not None:
         span = finding.document.key_span((*finding.path, near))
         return finding.problem("DF155", message, f"did you mean 'type' where it says '{shown(near)}'?", span)
-    return finding.problem("DF155", message, f"add type: one of {_listed(_kinds(finding))}")
+    return finding.problem("DF155", message, f"add type: one of {_listed(kinds)}")
+
+
+def _has_types(finding: _Finding) -> bool:
+    """Return whether the alternatives are told apart by `type`, or else by which key they have."""
+    return finding.facts.get("discriminator") == "'type'"
 
 
 def _near_type_key(value: Object) -> str | None:
@@ -408,6 +461,10 @@ def _near_type_key(value: Object) -> str | None:
 
 
 def _type_unknown(finding: _Finding) -> Diagnostic:
+    if not _has_types(finding):
+        key = cast("str", finding.facts["tag"])
+        hint = f"give it {_listed(_kinds(finding))}"
+        return finding.problem("DF155", f"{finding.key} cannot be '{key}' here", hint)
     path = (*finding.path, "type")
     span = finding.document.span(path)
     value = _value_at(finding.document.value, path)
@@ -431,7 +488,7 @@ def _called(finding: _Finding) -> str:
 
 
 def _kinds(finding: _Finding) -> list[str]:
-    if finding.facts.get("discriminator") == "'type'":
+    if _has_types(finding):
         return list(_CHECK_TYPES if _is_check(finding) else _STATE_TYPES)
     shape: Any = finding.construct
     for step in finding.path[len(finding.construct_path) :]:
@@ -458,21 +515,21 @@ _ADVICE: Final[Mapping[tuple[str, str], str]] = {
     ("text", "a number"): "put it in quotes",
     ("text", "true"): "put it in quotes",
     ("text", "false"): "put it in quotes",
-    ("text", "a mapping"): "a template must be in quotes: \"{{ … }}\"",
+    ("text", "a mapping"): 'a template must be in quotes: "{{ … }}"',
     ("a list", "text"): "write it as a list: [ … ], or one '- …' for each item",
     ("a list", "a mapping"): "begin each item with '- '",
     ("a whole number", "text"): "write the number without quotes",
     ("a whole number", "a number"): "write it without a fraction",
     ("a number", "text"): "write the number without quotes",
     ("true or false", "text"): "write true or false, without quotes",
-    ("an expression", "a list"): "write it as text: \"[…]\"",
+    ("an expression", "a list"): 'write it as text: "[…]"',
     ("an expression", "a mapping"): "write it as text; without braces around it",
 }
 
 
 def _wrong_kind(finding: _Finding) -> Diagnostic:
     kind = _kind(finding.value)
-    expected = str(finding.facts.get("expected") or _EXPECTED.get(finding.type, "something else"))
+    expected = str(finding.facts.get("expected") or _EXPECTED.get(finding.rule, "something else"))
     field = _fields(finding.construct).get(str(finding.path[-1])) if finding.path else None
     hint = _ADVICE.get((expected, kind)) or (field.description if field else None) or f"write {expected}"
     if finding.value is None:
@@ -511,7 +568,9 @@ def _duration_out_of_bounds(finding: _Finding) -> Diagnostic:
     else:
         bound = f"at least {low:,} seconds"
     written = f"'{shown(finding.value)}'" if isinstance(finding.value, str) else _literal(finding.value)
-    return finding.problem("DF159", f"{finding.key} must be {bound}, not {written}", "choose a duration within the limit")
+    return finding.problem(
+        "DF159", f"{finding.key} must be {bound}, not {written}", "choose a duration within the limit"
+    )
 
 
 def _out_of_bounds(finding: _Finding) -> Diagnostic:
@@ -531,10 +590,12 @@ def _not_a_choice(finding: _Finding) -> Diagnostic:
     if finding.path == ("durableflow",):
         hint = f'write durableflow: "{LANGUAGE_VERSION}", with quotes'
         return finding.problem("DF151", f"'durableflow' must be text, not {_kind(value)}", hint)
-    annotation = _arms(_fields(finding.construct)[str(finding.path[-1])].annotation)
-    choices = [str(choice) for arm in annotation if get_origin(arm) is Literal for choice in get_args(arm)]
+    arms = _arms(_fields(finding.construct)[str(finding.path[-1])].shape)
+    choices = [str(choice) for arm in arms if get_origin(arm) is Literal for choice in get_args(arm)]
     if not isinstance(value, str):
-        return finding.problem("DF160", f"{finding.key} must be {_listed(choices)}, not {_kind(value)}", "write the word")
+        return finding.problem(
+            "DF160", f"{finding.key} must be {_listed(choices)}, not {_kind(value)}", "write the word"
+        )
     near = get_close_matches(value[:80].lower(), choices, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"write {_listed(choices)}"
     return finding.problem("DF160", f"{finding.key} cannot be '{shown(value)}'", hint)

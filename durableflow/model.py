@@ -114,7 +114,7 @@ StateList: TypeAlias = Filled["State"]
 Retriers: TypeAlias = Listed["Retrier"]
 Globs: TypeAlias = Filled[ErrorGlob]
 MaybeRetry: TypeAlias = Annotated[
-    "str | tuple[Retrier, ...] | None",
+    str | tuple["Retrier", ...] | None,
     ByKind(expected="a list of retriers, or the name of a retry policy", text=Ident, items=Retriers),
 ]
 _SCHEMA_OR_PATH: Final = ByKind(
@@ -960,6 +960,18 @@ class _Schemas(GenerateJsonSchema):
             return self.generate_inner(schema["schema"])
         return super().default_schema(schema)
 
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        made: JsonSchemaValue = {"type": "object"}
+        if keys := {name: rule for name, rule in self._inner(schema, "keys_schema").items() if name != "type"}:
+            made["propertyNames"] = keys
+        if values := self._inner(schema, "values_schema"):
+            made["additionalProperties"] = values
+        return made
+
+    def _inner(self, schema: core_schema.DictSchema, part: Literal["keys_schema", "values_schema"]) -> JsonSchemaValue:
+        inner = schema.get(part)
+        return self.generate_inner(inner) if inner else {}
+
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
         members = {str(tag): self.generate_inner(choice) for tag, choice in schema["choices"].items()}
         if schema["discriminator"] == "type":
@@ -992,7 +1004,7 @@ def project_schema() -> Object:
 def _schema(model: type[Part], name: str, title: str) -> Object:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"https://durableflow.dev/schemas/{name}.schema.json",
+        "$id": f"urn:durableflow:{name}:{LANGUAGE_VERSION}",
         **model.model_json_schema(schema_generator=_Schemas),
         "title": title,
     }
