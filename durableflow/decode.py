@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from types import UnionType
 from typing import (
     TYPE_CHECKING,
@@ -368,11 +368,13 @@ _CAPITAL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|-")
 def _near_key(finding: _Finding) -> str | None:
     """Return the key of the construct that an unknown key was meant to be, if one is near and not there already."""
     present = _value_at(finding.document.value, finding.construct_path)
-    free = [key for key in _fields(finding.construct) if not (isinstance(present, dict) and key in present)]
+    free = tuple(key for key in _fields(finding.construct) if not (isinstance(present, dict) and key in present))
     return _near(str(finding.path[-1]), free)
 
 
-def _near(word: str, known: Sequence[str]) -> str | None:
+# A file with thousands of problems mostly has the same few.
+@lru_cache(maxsize=1024)
+def _near(word: str, known: tuple[str, ...]) -> str | None:
     plain = _CAPITAL.sub("_", word[:80]).lower()
     same = [key for key in _ELSEWHERE.get(plain, ()) if key in known]
     return next(iter(same or get_close_matches(plain, known, n=1)), None)
@@ -386,7 +388,7 @@ def _unknown_key(finding: _Finding) -> Diagnostic:
     message = f"'{shown(key)}' is not a key of {_noun(finding)}"
     if near := _near_key(finding):
         return finding.problem("DF153", message, f"did you mean '{near}'?")
-    if present := _near(key, list(fields)):
+    if present := _near(key, tuple(fields)):
         return finding.problem("DF153", message, f"'{present}' is there already; keep one of them")
     if len(fields) == 1:
         return finding.problem("DF153", message, f"{_noun(finding)} can have {_listed(list(fields))} and nothing else")
@@ -395,6 +397,7 @@ def _unknown_key(finding: _Finding) -> Diagnostic:
     )
 
 
+@lru_cache(maxsize=1024)
 def _home(construct: type[Part], key: str) -> str | None:
     """Return where a key belongs that this construct does not have but another one does, as a hint."""
     if inside := [outer for outer, field in _fields(construct).items() if _has_part_with(field.shape, key)]:
@@ -406,7 +409,6 @@ def _home(construct: type[Part], key: str) -> str | None:
     return f"'{key}' belongs to the workflow, at the top of the file" if key in _fields(Workflow) else None
 
 
-@cache
 def _has_part_with(shape: Any, key: str) -> bool:
     """Return whether a field holds a construct, or a list of them, that has `key`; states and targets aside."""
     arms = [_single(get_args(arm)[0]) if get_origin(arm) is tuple else arm for arm in _arms(shape)]
@@ -439,7 +441,7 @@ def _type_missing(finding: _Finding) -> Diagnostic:
         return _wrong_kind(finding)
     kinds = _kinds(finding)
     if not _has_types(finding):
-        near = next((near for key in value if (near := _near(key, kinds))), None)
+        near = next((near for key in value if (near := _near(key, tuple(kinds)))), None)
         hint = f"did you mean '{near}'?" if near else f"give it {_listed(kinds)}"
         return finding.problem("DF155", f"{finding.key} does not say what it is", hint)
     message = f"{_called(finding)} has no 'type'"
@@ -457,7 +459,7 @@ def _has_types(finding: _Finding) -> bool:
 
 def _near_type_key(value: Object) -> str | None:
     known = {key for construct in _STATE_TYPES.values() for key in _fields(construct)}
-    return next((key for key in value if key not in known and _near(key, ["type"])), None)
+    return next((key for key in value if key not in known and _near(key, ("type",))), None)
 
 
 def _type_unknown(finding: _Finding) -> Diagnostic:
