@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from durableflow.source import Span
     from durableflow.values import Json, Object
 
+# Nobody reads more, and a file of faults must not flood a terminal (reliability.md D3).
+SHOWN_PROBLEMS = 20
+
 Severity: TypeAlias = Literal["error", "warning", "info"]
 
 
@@ -98,7 +101,6 @@ CODES: dict[str, Code] = {
     "DF208": Code(severity="error", title="a statement tag in an expression"),
     "DF209": Code(severity="error", title="a template that is too long"),
     "DF210": Code(severity="error", title="a template that is nested too deep"),
-    "DF211": Code(severity="error", title="a key with braces"),
     "DF212": Code(severity="error", title="a number literal that is out of range"),
     "DF213": Code(severity="error", title="a key that belongs to Python"),
     "DF214": Code(severity="error", title="a pattern that is refused"),
@@ -301,7 +303,11 @@ class WorkflowError(DurableflowError):
         super().__init__(next(p for p in self.problems if p.severity == "error"))
 
     def __str__(self) -> str:
-        return "\n\n".join(str(p) for p in self.problems)
+        """Return the blocks of the first 20 problems and the number of the others."""
+        blocks = [str(p) for p in self.problems[:SHOWN_PROBLEMS]]
+        if (others := len(self.problems) - SHOWN_PROBLEMS) > 0:
+            blocks.append(f"and {others:,} more")
+        return "\n\n".join(blocks)
 
     def to_json(self) -> Object:
         """Return all findings for tools."""
