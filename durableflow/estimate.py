@@ -9,9 +9,7 @@ and each assumption is reported with the number.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
-
-from typing_extensions import assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from durableflow.model import (
     Aws,
@@ -107,7 +105,7 @@ class _Pricing:
         )
         return max((retrier.max_attempts for retrier in retriers), default=1) - 1
 
-    def _attempt(self, state: State) -> int:  # noqa: PLR0911 - one return for each type
+    def _attempt(self, state: State) -> int:  # noqa: C901, PLR0911, PLR0912 - one return for each type
         timeout = 1 if isinstance(state, RetriedState) and state.timeout is not None else 0
         match state:
             case Invoke():

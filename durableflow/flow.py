@@ -1,8 +1,8 @@
 """Which way can control go? The edges between the states of one list, and what follows from them.
 
 States of a list run in order; `next`, of a state, of a choice's arm or of a catcher, jumps within the list or leaves it
-(language.md section 5). Everything here is a question about that small graph: what is never reached, whether the end is,
-what may have run before. The answers lean to one side: where a condition decides at run time, both ways are possible.
+(language.md section 5). Everything here asks about that small graph: what is never reached, whether the end is, what
+may have run before. The answers lean to one side: where a condition decides at run time, both ways are possible.
 """
 
 from __future__ import annotations
@@ -203,9 +203,7 @@ class Layout:
         self._flows: dict[Path, Flow] = {}
         for placed in walk_states(workflow):
             self._by_path[placed.path] = placed
-            self.lists.update(
-                ((*placed.path, *inner), states) for inner, states in lists_in(placed.state) if states
-            )
+            self.lists.update(((*placed.path, *inner), states) for inner, states in lists_in(placed.state) if states)
             self.stands.setdefault(placed.state.name, self._stand(placed))
 
     def flow(self, list_path: Path) -> Flow:
@@ -221,7 +219,7 @@ class Layout:
                 yield placed
 
     def keys(self, path: Path) -> tuple[str, ...]:
-        """Return what kinds of lists a state at a path is in, innermost first: `states`, `finally`, …"""
+        """Return what kinds of lists a state at a path is in, innermost first, such as `finally`, `states`."""
         around = [placed.path for placed in self._around(path[:-1])]
         return tuple(str(path[len(place)]) for place in [*around, ()])
 

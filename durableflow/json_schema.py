@@ -61,8 +61,8 @@ def schema_problems(schema: Json) -> list[SchemaProblem]:
     if problems:
         return problems  # its references and patterns are only readable once it is a schema
     parts = list(_parts(schema, ()))
-    ids = {part["$id"] for _, part in parts if isinstance(part.get("$id"), str)}
-    anchors = {part[key] for _, part in parts for key in ("$anchor", "$dynamicAnchor") if key in part}
+    ids = {str(part["$id"]) for _, part in parts if "$id" in part}
+    anchors = {str(part[key]) for _, part in parts for key in ("$anchor", "$dynamicAnchor") if key in part}
     for path, part in parts:
         for key in ("$ref", "$dynamicRef"):
             ref = part.get(key)
@@ -77,7 +77,7 @@ def _by_metaschema(schema: Json) -> list[SchemaProblem]:
     from jsonschema import validators  # noqa: PLC0415
 
     drafts: dict[str, Any] = {
-        draft.META_SCHEMA.get("$id", draft.META_SCHEMA.get("id", "")).rstrip("#"): draft
+        str(draft.META_SCHEMA.get("$id", draft.META_SCHEMA.get("id"))).rstrip("#"): draft
         for draft in (
             validators.Draft4Validator,
             validators.Draft6Validator,

@@ -57,6 +57,8 @@ TEMPLATES_MAX: Final = 20_000
 
 Role: TypeAlias = Literal["condition", "argument", "assign", "output", "label", "other"]
 Names: TypeAlias = frozenset[str]
+Finding: TypeAlias = tuple[str, str, str | None]
+"""A problem without its place: code, message, hint."""
 
 _EVERYWHERE: Final[Names] = frozenset({"input", "states", "vars", "context", "env"})
 _AT_START: Final[Names] = frozenset({"input", "context", "env"})
@@ -293,8 +295,14 @@ _WHERE: Final = {
 }
 
 
-def check_templates(
-    workflow: Workflow, document: Document, *, templates: dict[Path, Template], layout: Layout, packaged: Packaged, near: Near
+def check_templates(  # noqa: PLR0913 - what is known about the workflow, each part by its name
+    workflow: Workflow,
+    document: Document,
+    *,
+    templates: dict[Path, Template],
+    layout: Layout,
+    packaged: Packaged,
+    near: Near,
 ) -> Iterator[Diagnostic]:
     """Give every problem of the templates: of their text, of what they read, of what they call."""
     checker = _Checker(workflow, document, layout, packaged, near)
@@ -329,9 +337,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 class _Checker:
-    def __init__(
-        self, workflow: Workflow, document: Document, layout: Layout, packaged: Packaged, near: Near
-    ) -> None:
+    def __init__(self, workflow: Workflow, document: Document, layout: Layout, packaged: Packaged, near: Near) -> None:
         self._workflow = workflow
         self._document = document
         self._layout = layout
@@ -371,7 +377,7 @@ class _Checker:
                     hint="a condition is an expression without quotes around it, such as input.total > 100",
                 )
 
-    def _reference(self, slot: Slot, reference: Reference) -> tuple[str, str, str | None] | None:
+    def _reference(self, slot: Slot, reference: Reference) -> Finding | None:  # noqa: PLR0911 - one for each root
         """Return what is wrong with one path: code, message, hint."""
         root, *rest = reference.names
         if root not in slot.names:
@@ -399,7 +405,7 @@ class _Checker:
             case _:
                 return None
 
-    def _state(self, slot: Slot, rest: Sequence[str | int]) -> tuple[str, str, str | None] | None:
+    def _state(self, slot: Slot, rest: Sequence[str | int]) -> Finding | None:  # noqa: PLR0911 - one for each mistake
         if not rest:
             return None
         name = str(rest[0])
@@ -422,9 +428,7 @@ class _Checker:
             return self._closed(f"the result of '{name}'", name, state.result_schema, rest[2:])
         return None
 
-    def _closed(
-        self, what: str, key: str | None, schema: Json, names: Sequence[str | int]
-    ) -> tuple[str, str, str | None] | None:
+    def _closed(self, what: str, key: str | None, schema: Json, names: Sequence[str | int]) -> Finding | None:
         if key not in self._schemas:
             known = self._packaged.value(schema) if isinstance(schema, str) else schema
             # A schema that is wrong is reported by itself and says nothing about keys.
@@ -456,7 +460,9 @@ class _Checker:
             hint = "write the name of one of the workflow's 'secrets' as text: secret('token')"
             yield diagnostic("DF240", "secret() takes one name, known in advance", span=span, hint=hint)
         elif argument not in self._workflow.secrets:
-            hint = self._near(argument, self._workflow.secrets) or f"add '{shown(argument)}' to the workflow's 'secrets'"
+            hint = (
+                self._near(argument, self._workflow.secrets) or f"add '{shown(argument)}' to the workflow's 'secrets'"
+            )
             yield diagnostic("DF240", f"no secret is called '{shown(argument)}'", span=span, hint=hint)
 
 
@@ -472,7 +478,7 @@ def _assigned(workflow: Workflow) -> Iterator[str]:
     return inside(workflow)
 
 
-def _context(slot: Slot, rest: Sequence[str | int]) -> tuple[str, str, str | None] | None:
+def _context(slot: Slot, rest: Sequence[str | int]) -> Finding | None:
     found = _field("context", rest, tuple(_CONTEXT_FIELDS))
     if found is None and rest:
         found = _field(f"context.{rest[0]}", rest[1:], _CONTEXT_FIELDS[str(rest[0])])
@@ -494,7 +500,7 @@ def _overlap(path: str, name: str) -> bool:
     return f"{name}.".startswith(f"{path}.") or path.startswith(f"{name}.")
 
 
-def _field(what: str, rest: Sequence[str | int], fields: tuple[str, ...]) -> tuple[str, str, str | None] | None:
+def _field(what: str, rest: Sequence[str | int], fields: tuple[str, ...]) -> Finding | None:
     if not rest or not fields or rest[0] in fields:
         return None
     name = str(rest[0])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from durableflow.errors import diagnostic, in_file_order
 from durableflow.estimate import estimate
 from durableflow.flow import Layout, jumps, waits
+from durableflow.forms import is_template
 from durableflow.json_schema import schema_problems
 from durableflow.model import (
     Aws,
@@ -33,7 +34,6 @@ from durableflow.model import (
     UndoableState,
     WaitForCallback,
     WaitForCondition,
-    is_template,
     walk_states,
 )
 from durableflow.packaged import LoadFile, Packaged
@@ -213,7 +213,7 @@ def states_are_allowed(subject: Subject) -> Iterator[Diagnostic]:
         special = {"finally", "compensate", "submit"}.intersection(subject.layout.keys(placed.path))
         if not special:
             continue
-        inside = f"'{sorted(special)[0]}'"
+        inside = f"'{min(special)}'"
         if isinstance(state, Succeed):
             hint = "use 'next: end' to leave the list"
             message = f"'{state.name}' ends the workflow, which is not allowed inside {inside}"
