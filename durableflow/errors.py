@@ -268,6 +268,12 @@ def in_file_order(problems: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
     )
 
 
+def _rebuild(kind: type[Exception], attributes: dict[str, object]) -> Exception:
+    error = kind.__new__(kind)
+    error.__dict__.update(attributes)
+    return error
+
+
 class DurableflowError(Exception):
     """Whatever durableflow raises on purpose; carries one Diagnostic.
 
@@ -277,6 +283,10 @@ class DurableflowError(Exception):
     def __init__(self, problem: Diagnostic) -> None:
         super().__init__(problem.message)
         self.problem = problem
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let the error cross to another process, whatever its constructor takes."""
+        return _rebuild, (type(self), self.__dict__)
 
     @property
     def code(self) -> str:
@@ -393,6 +403,10 @@ class Fault(Exception):  # noqa: N818 - the language's word; authors raise it by
 
     def __str__(self) -> str:
         return f"{self.name}: {shown(self.message)}" if self.message else self.name
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let the fault cross to another process: as an exception it would be made anew without its fields."""
+        return _rebuild, (type(self), self.__dict__)
 
     def having(self, **origin: object) -> Fault:
         """Return the same fault with these fields of its origin set."""

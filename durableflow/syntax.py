@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from durableflow.errors import Diagnostic
     from durableflow.source import Ruler, Span
 
-PARSER: Final[type[yaml.CLoader | yaml.Loader]] = getattr(yaml, "CLoader", yaml.Loader)
+PARSER: type[yaml.CLoader | yaml.Loader] = getattr(yaml, "CLoader", yaml.Loader)
 """PyYAML's parser. The one in Python is 20 times slower and refuses tabs after values, which the one in C skips."""
 
 
@@ -61,14 +61,12 @@ class _Events(Protocol):
     def dispose(self) -> None: ...
 
 
-def read_yaml(
-    ruler: Ruler, receiver: Receiver, *, parser: type[yaml.CLoader | yaml.Loader] = PARSER
-) -> Diagnostic | None:
+def read_yaml(ruler: Ruler, receiver: Receiver) -> Diagnostic | None:
     """Tell `receiver` what a YAML text says; return what ended the reading before its end, or None."""
     text = ruler.source.text
     if directive := _DIRECTIVE.match(text):
         return _directive(ruler, directive.end() - 1)
-    events = cast("_Events", parser(text))
+    events = cast("_Events", PARSER(text))
     try:
         return _tell(events, ruler, receiver)
     except yaml.MarkedYAMLError as error:
@@ -297,6 +295,8 @@ def _open_flow(ruler: Ruler, closing: str, at: int, since: int) -> tuple[_Words,
 
 
 def _interruption(ruler: Ruler, at: int, since: int) -> _Words:
+    if ruler.source.text.startswith(":", at):
+        return _Words("DF122", "a key is missing before ':'", 'keys are text; the empty one is written ""')
     what = "a list entry among keys" if ruler.source.text.startswith("- ", at) else "indented like nothing above it"
     block = ruler.mark(since)
     where = f"the block it interrupts begins at line {block.line} column {block.column}"
@@ -349,7 +349,7 @@ def read_json(ruler: Ruler, receiver: Receiver) -> Diagnostic | None:
         assert kind is not None
         start, at = token.span(kind)
         mark = token[kind] if kind == "mark" else ""
-        if kind == "end" and expected == "the end":
+        if kind == "end" and (expected == "the end" or (expected == "a value" and not opened)):
             return None
         if kind == "string" and expected.startswith(("a value", "a key")):
             receiver.scalar(_decoded(token[kind]), start, at, is_plain=False)

@@ -77,7 +77,9 @@ def _integer(digits: str) -> int:
 
 
 def _double(digits: str) -> float:
-    number = float(digits) if len(digits) <= _NUMBER_DIGITS_MAX else float("inf")
+    if len(digits) > _NUMBER_DIGITS_MAX:
+        raise ValueRefusedError(f"number {digits[:24]} has more than {_NUMBER_DIGITS_MAX} characters")
+    number = float(digits)
     if number in (float("inf"), float("-inf")):
         raise ValueRefusedError(f"number {digits[:24]} is too large")
     return number
@@ -103,7 +105,8 @@ def _decode(text: str) -> Json:
     return value if end == len(text) else _decoder.decode(text)
 
 
-_BRACKET_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# A string that is never closed is taken to the end: begun again at each quote in it, it would cost the square.
+_BRACKET_OR_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def _depth(text: str) -> int:
