@@ -195,6 +195,14 @@ CODES: dict[str, Code] = {
     "DF762": Code(severity="error", title="the lock file of the store cannot be used"),
     "DF770": Code(severity="error", title="no workflow of this name is known here"),
     "DF771": Code(severity="error", title="worker processes cannot be started"),
+    "DF790": Code(severity="error", title="a folder that is in use"),
+    "DF791": Code(severity="error", title="two workflows of one plan have one name"),
+    "DF792": Code(severity="error", title="an environment value that is not NAME=VALUE"),
+    "DF793": Code(severity="error", title="a file that cannot be written"),
+    "DF794": Code(severity="error", title="an input that is not JSON"),
+    "DF795": Code(severity="error", title="a name that no execution can have"),
+    "DF796": Code(severity="error", title="no execution of that name"),
+    "DF797": Code(severity="error", title="options that exclude each other"),
     # DF9xx: information
     "DF900": Code(severity="info", title="the price of the worst path"),
 }

@@ -58,7 +58,7 @@ from durableflow.library import (
     to_display,
 )
 from durableflow.source import shown
-from durableflow.values import Json, size_bytes
+from durableflow.values import Json, size_bytes, to_text
 
 __all__ = [
     "Budget",
@@ -73,7 +73,7 @@ __all__ = [
 ]
 
 Tree: TypeAlias = Json
-Lookup: TypeAlias = Callable[[str], object]
+Lookup: TypeAlias = Callable[[str], Any]
 
 VALUE_CHARACTERS = 16 * 1024 * 1024
 """A newly made value may not be larger than this as JSON, however often it holds the same part."""
@@ -120,7 +120,8 @@ class Program:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Program) and self.tree == other.tree
 
-    __hash__ = None  # type: ignore[assignment] - trees are lists
+    def __hash__(self) -> int:
+        return hash(to_text(self.tree))
 
     def __repr__(self) -> str:
         return f"Program({self.tree!r})"
@@ -170,11 +171,7 @@ class Program:
         self._cost = _cost(self.tree)
         run = _value(self.tree)
         if cast("list[Json]", self.tree)[0] not in _PASSING:
-            made = run
-
-            def run(frame: _Frame) -> Any:
-                return _bounded(made(frame))
-
+            run = _bounding(run)
         self._run = run
         return run
 
@@ -219,18 +216,23 @@ def _with_children(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
     word, *rest = cast("list[Any]", tree)
     made: list[Json] = [word]
     for sort, part in zip(_SHAPES[word], rest, strict=True):
-        if sort == "T" and part is not None:
-            made.append(change(part))
-        elif sort == "L":
+        if sort == "L":
             made.append([change(inner) for inner in part])
+        elif sort == "T" and part is not None:
+            made.append(change(part))
         else:
             made.append(part)
     return made
 
 
 def _children(tree: Tree) -> list[Tree]:
+    word, *rest = cast("list[Any]", tree)
     found: list[Tree] = []
-    _with_children(tree, lambda child: found.append(child) or child)
+    for sort, part in zip(_SHAPES[word], rest, strict=True):
+        if sort == "L":
+            found.extend(part)
+        elif sort == "T" and part is not None:
+            found.append(part)
     return found
 
 
@@ -316,6 +318,10 @@ def _bounded(made: Json) -> Json:
     if isinstance(made, (list, dict)) and is_larger(made, VALUE_CHARACTERS):
         raise EvaluationError(f"the value is larger than {VALUE_CHARACTERS // 2**20} MiB (limit 'value')")
     return made
+
+
+def _bounding(run: _Run) -> _Run:
+    return lambda frame: _bounded(run(frame))
 
 
 def _value(tree: Tree) -> _Run:
@@ -418,11 +424,11 @@ def _slice(base: Tree, start: Tree | None, stop: Tree | None, step: Tree | None)
         if any(end.__class__ is not int and end is not None for end in ends) or ends[2] == 0:
             raise EvaluationError("where a list is cut must be an integer, and the step not 0")
         cut = slice(*ends)
-        length = len(range(*cut.indices(len(found))))
-        frame[1].spend(length if isinstance(found, list) else 0)
-        frame[1].grow(length * ITEM_BYTES if isinstance(found, list) else 0)
-        made = found[cut]
-        return frame[1].text_of(made) if isinstance(made, str) else made
+        if isinstance(found, str):
+            return frame[1].text_of(found[cut])
+        items = cast("list[Json]", found)
+        frame[1].list_of(len(range(*cut.indices(len(items)))))
+        return items[cut]
 
     return sliced
 
@@ -470,10 +476,7 @@ def _join(trees: list[Tree]) -> _Run:
 
     def join(frame: _Frame) -> Any:
         budget = frame[1]
-        parts: list[str] = []
-        for run in runs:
-            parts.append(budget.text_of(displayed(budget, run(frame))))
-        return "".join(parts)
+        return "".join([budget.text_of(displayed(budget, run(frame))) for run in runs])
 
     return join
 
@@ -514,7 +517,7 @@ def _if(condition: Tree, then: Tree, otherwise: Tree | None) -> _Run:
     instead: _Run = (
         _raw(otherwise)
         if otherwise is not None
-        else lambda _: Undefined(f"the condition on {_spelled(then)} is false and there is no 'else'")
+        else lambda _: Undefined("a condition is false, and there is no 'else'")
     )
     return lambda frame: run(frame) if test(frame) else instead(frame)
 
@@ -524,14 +527,13 @@ def _if(condition: Tree, then: Tree, otherwise: Tree | None) -> _Run:
 _NUMBERS = (int, float)
 
 
-def _add(budget: Budget, left: Any, right: Any) -> Any:
+def _add(budget: Budget, left: Json, right: Json) -> Any:
     if isinstance(left, str) and isinstance(right, str):
         budget.grow(size_bytes(left) + size_bytes(right))
         return left + right
     if isinstance(left, list) and isinstance(right, list):
-        length = len(cast("list[Json]", left)) + len(cast("list[Json]", right))
-        budget.list_of(length)
-        return left + right
+        budget.list_of(len(left) + len(right))
+        return [*left, *right]
     return number(left + right) if isinstance(left, _NUMBERS) and isinstance(right, _NUMBERS) else NotImplemented
 
 
@@ -621,13 +623,13 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 def _compare(first: Tree, operators: list[str], others: list[Tree]) -> _Run:
     left_run, runs = _value(first), _values(others)
     if len(runs) == 1 and (quick := _QUICK.get(operators[0])):
-        right_run, operator = runs[0], operators[0]
+        right_run, operator, sides = runs[0], operators[0], (first, others[0])
 
         def compared(frame: _Frame) -> Any:
             left, right = left_run(frame), right_run(frame)
             if left.__class__ is right.__class__ and left.__class__ in _SCALARS and left is not None:
                 return quick(left, right)
-            return _compared(frame[1], operator, left, right, first, others[0])
+            return _compared(frame[1], operator, left, right, sides)
 
         return compared
     steps = list(zip(operators, runs, others, strict=True))
@@ -636,7 +638,7 @@ def _compare(first: Tree, operators: list[str], others: list[Tree]) -> _Run:
         left, left_tree = left_run(frame), first
         for operator, run, tree in steps:
             right = run(frame)
-            if not _compared(frame[1], operator, left, right, left_tree, tree):
+            if not _compared(frame[1], operator, left, right, (left_tree, tree)):
                 return False
             left, left_tree = right, tree
         return True
@@ -644,11 +646,11 @@ def _compare(first: Tree, operators: list[str], others: list[Tree]) -> _Run:
     return chained
 
 
-def _compared(budget: Budget, operator: str, left: Json, right: Json, left_tree: Tree, right_tree: Tree) -> bool:
+def _compared(budget: Budget, operator: str, left: Json, right: Json, sides: tuple[Tree, Tree]) -> bool:
     try:
         return compare(budget, operator, left, right)
     except EvaluationError as error:
-        raise EvaluationError(f"{error.message}{_sides(left_tree, right_tree)}") from error
+        raise EvaluationError(f"{error.message}{_sides(*sides)}") from error
 
 
 # Filters, tests, functions -------------------------------------------------------------------------------------------
@@ -663,8 +665,9 @@ def _filter(name: str, subject: Tree, arguments: list[Tree]) -> _Run:
     return lambda frame: function(frame[1], run(frame), *[argument(frame) for argument in runs])
 
 
-def _default(subject: Tree, instead: Tree = ("const", ""), even_if_false: Tree = ("const", False)) -> _Run:  # type: ignore[assignment] - two constants
-    run, other, loose = _raw(subject), _raw(instead), _value(even_if_false)
+def _default(subject: Tree, instead: Tree = None, even_if_false: Tree = None) -> _Run:
+    run, other = _raw(subject), _raw(instead or ["const", ""])
+    loose = _value(even_if_false or ["const", False])
 
     def default(frame: _Frame) -> Any:
         found = run(frame)
@@ -728,7 +731,7 @@ def _pluck(subject: Tree, attribute: Json, instead: Tree | None) -> _Run:
     return plucked
 
 
-def _select(subject: Tree, attribute: Json, test: str | None, arguments: list[Tree], kept: bool) -> _Run:  # noqa: FBT001 - an operand of the node
+def _select(subject: Tree, attribute: Json, test: str | None, arguments: list[Tree], kept: bool) -> _Run:
     run, runs = _value(subject), _values(arguments)
 
     def selected(frame: _Frame) -> Any:
@@ -789,8 +792,9 @@ def _text(parts: list[Tree]) -> _Run:
     write = _writer(parts)
 
     def text(frame: _Frame) -> Any:
+        # What a text inside `{% set %}` sets ends with it.
         out: list[str] = []
-        write(frame, out)
+        write((frame[0], frame[1], dict(frame[2])), out)
         return "".join(out)
 
     return text
@@ -871,7 +875,7 @@ def _for(target: Json, source: Tree, condition: Tree | None, body: list[Tree], o
             write(inner, out)
         if not items:
             budget.spend(cost_otherwise)
-            instead(frame, out)
+            instead((frame[0], budget, dict(frame[2])), out)
 
     def turn_of(frame: _Frame, item: Json) -> _Frame:
         # What a turn sets ends with it, as in Jinja2, so each has a copy of the variables.

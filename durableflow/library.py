@@ -20,8 +20,8 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from typing import Any, Literal, TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeAlias, cast
 
 from durableflow.source import shown
 from durableflow.values import INTEGER_MAX, INTEGER_MIN, Json, ValueRefusedError, from_text, size_bytes, to_text
@@ -176,7 +176,7 @@ def displayed(budget: Budget, value: Json) -> str:
     return to_text(value)
 
 
-def number(result: Any) -> Any:
+def number(result: Any) -> int | float:
     """Return the result of a calculation, if JSON has such a number (rule 2)."""
     if isinstance(result, int):
         if INTEGER_MIN <= result <= INTEGER_MAX:
@@ -243,7 +243,7 @@ def step_into(value: Json, key: str | int, spelling: Callable[[], str]) -> Json 
     """
     if isinstance(value, dict):
         if key in value:
-            return value[key]  # type: ignore[index] - an integer is in no object
+            return value[key]
         return Undefined(f"{spelling()} has no key {_quoted(key)}")
     if isinstance(value, (list, str)) and isinstance(key, int):
         if -len(value) <= key < len(value):
@@ -291,12 +291,8 @@ def _key_of(who: str, attribute: Json, *, case_sensitive: Json, default: Json = 
     return key
 
 
-def _keys_of(
-    budget: Budget, who: str, items: list[Json], attribute: Json, *, case_sensitive: Json, default: Json = None
-) -> list[list[Json]]:
-    """Return the key of each item as a list of one for each attribute in `a,b`, paid for what comparing them costs."""
-    attributes: list[Json] = [*attribute.split(",")] if isinstance(attribute, str) else [attribute]
-    keys = [_key_of(who, a, case_sensitive=case_sensitive, default=default) for a in attributes]
+def _keys_of(budget: Budget, items: list[Json], keys: list[Callable[[Json], Json]]) -> list[list[Json]]:
+    """Return what each item is ordered by, as a list, with what comparing these costs paid for."""
     made = [[key(item) for key in keys] for item in items]
     for row in made:
         for value in row:
@@ -308,7 +304,8 @@ def _keys_of(
 def _ordered(who: str, keys: list[list[Json]], *, reverse: Json) -> list[int]:
     """Return the positions of `keys` in order."""
     try:
-        return sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))  # type: ignore[arg-type] - see below
+        order: Callable[[int], Any] = keys.__getitem__
+        return sorted(range(len(keys)), key=order, reverse=bool(reverse))
     except TypeError as error:
         # Python says which types have no order; the author learns it in his words.
         kinds = sorted({kind(value) for row in keys for value in row})
@@ -353,7 +350,7 @@ def _replace(budget: Budget, value: Json, old: Json, new: Json, count: Json = No
     return text.replace(old, new, times)
 
 
-def _truncate(
+def _truncate(  # noqa: PLR0913, PLR0917 - the arguments are Jinja2's
     budget: Budget, value: Json, length: Json = 255, killwords: Json = False, end: Json = "...", leeway: Json = 5
 ) -> Json:
     text, end = _text("truncate", value), _text("truncate", end)
@@ -434,7 +431,7 @@ def _int(budget: Budget, value: Json, default: Json = 0, base: Json = 10) -> Jso
         except ValueError:
             pass
     try:
-        return number(int(float(value) if isinstance(value, str) else value))  # type: ignore[arg-type] - tried
+        return number(int(float(cast("Any", value)) if isinstance(value, str) else cast("Any", value)))
     except (TypeError, ValueError, OverflowError):
         return default
 
@@ -443,7 +440,7 @@ def _float(budget: Budget, value: Json, default: Json = 0.0) -> Json:
     if isinstance(value, str):
         budget.read(value)
     try:
-        made = float(value)  # type: ignore[arg-type] - tried
+        made = float(cast("Any", value))
     except (TypeError, ValueError):
         return default
     return number(made)
@@ -517,7 +514,8 @@ def _sort(
 ) -> Json:
     items = items_of(budget, "sort", value)
     budget.list_of(len(items))
-    keys = _keys_of(budget, "sort", items, attribute, case_sensitive=case_sensitive)
+    attributes: list[Json] = [*attribute.split(",")] if isinstance(attribute, str) else [attribute]
+    keys = _keys_of(budget, items, [_key_of("sort", a, case_sensitive=case_sensitive) for a in attributes])
     return [items[i] for i in _ordered("sort", keys, reverse=reverse)]
 
 
@@ -528,7 +526,7 @@ def _dictsort(
         raise EvaluationError("'dictsort' sorts by 'key' or by 'value'")
     pairs = _items(budget, value)
     position = 0 if by == "key" else 1
-    keys = _keys_of(budget, "dictsort", pairs, position, case_sensitive=case_sensitive)
+    keys = _keys_of(budget, pairs, [_key_of("dictsort", position, case_sensitive=case_sensitive)])
     return [pairs[i] for i in _ordered("dictsort", keys, reverse=reverse)]
 
 
@@ -543,12 +541,12 @@ def _extreme(
     items = items_of(budget, which, value)
     if not items:
         return Undefined(f"'{which}': there is no item")
-    best = _key_of(which, attribute, case_sensitive=case_sensitive)
+    best: Callable[[Json], Any] = _key_of(which, attribute, case_sensitive=case_sensitive)
     for item in items:
         if isinstance(item, (list, dict)):
             budget.visit(item)
     try:
-        return (min if which == "min" else max)(items, key=best)  # type: ignore[type-var] - refused below
+        return (min if which == "min" else max)(items, key=best)
     except TypeError as error:
         raise EvaluationError(f"'{which}' cannot order values of different kinds") from error
 
@@ -589,7 +587,7 @@ def _unique(budget: Budget, value: Json, case_sensitive: Json = False, attribute
 def _groupby(budget: Budget, value: Json, attribute: Json, default: Json = None, case_sensitive: Json = False) -> Json:
     items = items_of(budget, "groupby", value)
     budget.list_of(4 * len(items))
-    keys = _keys_of(budget, "groupby", items, attribute, case_sensitive=case_sensitive, default=default)
+    keys = _keys_of(budget, items, [_key_of("groupby", attribute, case_sensitive=case_sensitive, default=default)])
     shown_key = _key_of("groupby", attribute, case_sensitive=True, default=default)
     groups: list[Json] = []
     rows: list[Json] = []
@@ -789,7 +787,7 @@ def _lengths(token: re.Match[str]) -> int:
         return 0 if token["comma"] else 1  # `{}` is text
     if not token["comma"]:
         # `(a|b){20}` tries 2**20 ways, so an exact repeat of what has a choice counts like an open one.
-        return 1 if int(token["low"]) <= 1 else int(token["low"])
+        return max(1, int(token["low"]))
     return int(token["high"]) - int(token["low"] or 0) + 1 if token["high"] else 0
 
 
@@ -825,7 +823,7 @@ _TIME = re.compile(
     r"\s?(?P<zone>[Zz]|[+-]\d\d(?::?\d\d)?)?)?",
     re.ASCII,
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_duration(text: str) -> float:
@@ -1026,7 +1024,7 @@ FILTERS: dict[str, Function] = {
     "urlencode": _urlencode,
     "wordcount": _wordcount,
 }
-"""Every filter that takes a value as it is. `map`, `select`, `reject`, `selectattr`, `rejectattr` are trees of their own."""
+"""Every filter that takes a value as it is; `map`, `select` and their like are trees of their own."""
 
 TESTS: dict[str, Function] = {
     "boolean": _having(lambda value: isinstance(value, bool)),

@@ -17,10 +17,9 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.lexer import Token, TokenStream, operators
@@ -29,7 +28,10 @@ from jinja2.parser import Parser
 from durableflow.expressions import Tree
 from durableflow.library import FILTERS, FUNCTIONS, TESTS, path_of, pattern_problem
 from durableflow.source import shown
-from durableflow.values import INTEGER_MAX, Json, size_bytes
+from durableflow.values import INTEGER_MAX, INTEGER_MIN, Json, size_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 ROOTS = frozenset(
     "input states vars item index batch iteration result error callback previous context env".split()  # noqa: SIM905
@@ -52,7 +54,7 @@ class TemplateProblem:
         code: a key of CODES, which gives the severity.
         message: as in Diagnostic.
         hint: as in Diagnostic.
-        path: where in the value the text stands; for a key, that of its entry.
+        path: where in the value the text stands.
         offset: the first character in that text.
         length: at least 1.
     """
@@ -106,7 +108,7 @@ def parse_template(value: Json) -> tuple[Tree, list[TemplateProblem]]:
 
     Args:
         value: any JSON value; strings in it may hold braces. One that is exactly one `{{ … }}` gives the value of that
-            expression, others with braces give text. Keys are never templates.
+            expression, others with braces give text. Keys are never templates (document.py refuses braces there).
     """
     problems: list[TemplateProblem] = []
     return _template(value, (), problems), problems
@@ -156,13 +158,6 @@ def _template(value: Json, path: tuple[str | int, ...], problems: list[TemplateP
     if isinstance(value, list):
         return _folded("array", [_template(inner, (*path, i), problems) for i, inner in enumerate(value)])
     if isinstance(value, dict):
-        for key in value:
-            if _has_braces(key):
-                message = f"the key '{shown(key)}' has braces; keys are never templates"
-                hint = "build the object in an expression, as {{ {name: value} }}"
-                problems.append(
-                    TemplateProblem(code="DF211", message=message, hint=hint, path=(*path, key), offset=0, length=1)
-                )
         return _folded("object", [_template(inner, (*path, key), problems) for key, inner in value.items()], [*value])
     return ["const", value]
 
@@ -184,13 +179,17 @@ def _has_braces(text: str) -> bool:
     return "{{" in text or "{%" in text or "{#" in text
 
 
+def _node(word: str, *operands: Any) -> Tree:
+    return [word, *operands]
+
+
 def _folded(word: str, trees: list[Tree], keys: list[str] | None = None) -> Tree:
     """Return a container node, or a constant when everything in it is one."""
     parts = [cast("list[Json]", tree) for tree in trees]
     if all(part[0] == "const" for part in parts):
         made = [part[1] for part in parts]
         return ["const", made if keys is None else dict(zip(keys, made, strict=True))]
-    return [word, trees] if keys is None else [word, cast("list[Json]", keys), trees]
+    return _node(word, trees) if keys is None else _node(word, keys, trees)
 
 
 # One text ------------------------------------------------------------------------------------------------------------
@@ -217,16 +216,16 @@ class _RefusedError(Exception):
 @lru_cache(maxsize=4096)  # the rules, the compiler and the estimate ask for the same texts
 def _read(text: str, *, is_expression: bool) -> _Reading:
     if not is_expression and not _has_braces(text):
-        return _Reading(["const", text])
+        return _Reading(_node("const", text))
     reader = _Reader(text)
     try:
         tree = reader.expression_text() if is_expression else reader.template_text()
     except _RefusedError as error:
         reader.problems.append(error.problem)
-        tree = ["const", None]
+        tree = _NOTHING
     except TemplateSyntaxError as error:
         reader.problems.append(reader.syntax_problem(error))
-        tree = ["const", None]
+        tree = _NOTHING
     return _Reading(tree, tuple(reader.problems), tuple(reader.references), tuple(reader.calls))
 
 
@@ -317,7 +316,7 @@ def _token(start: int, sort: str, raw: str, stand_in: str) -> Token:
             raise _RefusedError("DF200", f"'{shown(raw)}' is no name", None, start, len(raw))
         case _:
             pass
-    return Token(start, sort, value)  # type: ignore[arg-type] - Jinja2 puts numbers there too
+    return Token(start, sort, cast("str", value))  # Jinja2 puts numbers there too
 
 
 def _number_problem(start: int, raw: str) -> _RefusedError:
@@ -418,7 +417,7 @@ _ABSENT_NAMES = {
     "self": "there is no 'self'",
 }
 _TEST_SIGNS = {"==": "eq", "!=": "ne", ">": "gt", ">=": "ge", "<": "lt", "<=": "le"}
-_OPERATORS = {
+_OPERATORS: dict[type[nodes.Expr], str] = {
     nodes.Add: "add",
     nodes.Sub: "sub",
     nodes.Mul: "mul",
@@ -517,8 +516,8 @@ class _Reader:
                 parts = self.parts(body)
         texts = [cast("list[Json]", part) for part in parts]
         if all(part[0] == "const" and isinstance(part[1], str) for part in texts):
-            return ["const", "".join(cast("str", part[1]) for part in texts)]
-        return ["text", parts]
+            return _node("const", "".join(cast("str", part[1]) for part in texts))
+        return _node("text", parts)
 
     def _parser(self, *, is_expression: bool) -> Parser:
         if (size := size_bytes(self.text)) > SOURCE_BYTES:
@@ -526,7 +525,7 @@ class _Reader:
             raise _RefusedError("DF209", message, "put long text into a file, and read it with load('file')", 0)
         tokens, self.words = _scan(self.text, is_expression=is_expression)
         self.at = {word.start: i for i, word in enumerate(self.words)}
-        environment = _OffsetEnvironment()  # noqa: S701 - nothing is rendered by Jinja2
+        environment = _OffsetEnvironment()
         environment.prepared = tokens
         return Parser(environment, "", state="variable" if is_expression else None)
 
@@ -588,9 +587,7 @@ class _Reader:
         for node in body:
             match node:
                 case nodes.Output():
-                    for inner in node.nodes:
-                        is_data = isinstance(inner, nodes.TemplateData)
-                        made.append(["const", inner.data] if is_data else self.expression(inner))  # type: ignore[attr-defined] - checked
+                    made.extend(self.expressions(node.nodes))
                 case nodes.If():
                     made.append(self.choose(node))
                 case nodes.For():
@@ -629,7 +626,7 @@ class _Reader:
         if len(arms) > CHAIN:
             raise self.too_long(node)
         for condition, body in reversed(arms):
-            otherwise = [["choose", condition, body, otherwise]]
+            otherwise = [_node("choose", condition, body, otherwise)]
         return otherwise[0]
 
     def loop(self, node: nodes.For) -> Tree:
@@ -645,7 +642,7 @@ class _Reader:
         self.scope = dict(before)
         otherwise = self.parts(node.else_)
         self.scope = before
-        return ["for", target, source, condition, body, otherwise]
+        return _node("for", target, source, condition, body, otherwise)
 
     def target(self, node: nodes.Node, scope: dict[str, bool]) -> Json:
         match node:
@@ -675,16 +672,18 @@ class _Reader:
         message = f"more than {CHAIN} operators, filters or branches depend on each other here (limit 'chain')"
         return _RefusedError("DF210", message, "take a part out into a variable with 'assign'", node.lineno)
 
-    def expressions(self, found: list[Any]) -> list[Tree]:
+    def expressions(self, found: Iterable[nodes.Expr]) -> list[Tree]:
         return [self.expression(node) for node in found]
 
     def optional(self, node: nodes.Node | None) -> Tree | None:
         return None if node is None else self.expression(node)
 
-    def _expression(self, node: nodes.Node) -> Tree:  # noqa: PLR0911, C901 - one case for each node there is
+    def _expression(self, node: nodes.Node) -> Tree:  # noqa: PLR0911, PLR0912, C901 - one case for each node there is
         match node:
             case nodes.Const():
-                return ["const", node.value]
+                return _node("const", node.value)
+            case nodes.TemplateData():
+                return _node("const", node.data)
             case nodes.Name():
                 return self.name(node, node.name, self.place(node.lineno), ())
             case nodes.Getattr() | nodes.Getitem():
@@ -694,19 +693,19 @@ class _Reader:
             case nodes.Dict():
                 return self.dictionary(node)
             case nodes.CondExpr():
-                return ["if", self.expression(node.test), self.expression(node.expr1), self.optional(node.expr2)]
+                return _node("if", self.expression(node.test), self.expression(node.expr1), self.optional(node.expr2))
             case nodes.And() | nodes.Or():
                 return self.conjunction(node)
             case nodes.Not():
-                return ["not", self.expression(node.node)]
+                return _node("not", self.expression(node.node))
             case nodes.Neg() | nodes.Pos():
                 return self.sign(node)
             case nodes.Concat():
-                return ["join", self.expressions(node.nodes)]
+                return _node("join", self.expressions(node.nodes))
             case nodes.Compare():
                 operators_ = [_COMPARISONS.get(operand.op, operand.op) for operand in node.ops]
                 others = self.expressions([operand.expr for operand in node.ops])
-                return ["compare", self.expression(node.expr), cast("list[Json]", operators_), others]
+                return _node("compare", self.expression(node.expr), cast("list[Json]", operators_), others)
             case nodes.Filter() if node.node is not None:
                 return self.filter(node, node.node)
             case nodes.Test():
@@ -714,20 +713,21 @@ class _Reader:
             case nodes.Call():
                 return self.call(node)
             case nodes.BinExpr() if type(node) in _OPERATORS:
-                return [_OPERATORS[type(node)], self.expression(node.left), self.expression(node.right)]
+                return _node(_OPERATORS[type(node)], self.expression(node.left), self.expression(node.right))
             case _:
                 self.problem("DF207", "this does not exist in expressions", None, self.place(node.lineno))
                 return _NOTHING
 
     def sign(self, node: nodes.Neg | nodes.Pos) -> Tree:
         tree = self.expression(node.node)
-        match node, tree:
-            case nodes.Neg(), ["const", int(value) | float(value)] if (
-                not isinstance(value, bool) and value <= -(-(2**63))
-            ):
-                return ["const", -value]
+        match tree:
+            case ["const", bool()]:
+                pass
+            case ["const", int(value) | float(value)] if isinstance(node, nodes.Neg) and value <= -INTEGER_MIN:
+                return _node("const", -value)
             case _:
-                return ["neg" if isinstance(node, nodes.Neg) else "pos", tree]
+                pass
+        return _node("neg" if isinstance(node, nodes.Neg) else "pos", tree)
 
     def conjunction(self, node: nodes.And | nodes.Or) -> Tree:
         word = "and" if isinstance(node, nodes.And) else "or"
@@ -736,7 +736,7 @@ class _Reader:
             tree = self.expression(side)
             inner = cast("list[Any]", tree)
             trees.extend(inner[1] if inner[0] == word else [tree])
-        return [word, trees]
+        return _node(word, trees)
 
     def dictionary(self, node: nodes.Dict) -> Tree:
         keys = self.expressions([pair.key for pair in node.items])
@@ -752,15 +752,15 @@ class _Reader:
                     pass
         if len(set(texts)) == len(keys):
             return _folded("object", values, texts)
-        return ["dict", [part for pair in zip(keys, values, strict=True) for part in pair]]
+        return _node("dict", [part for pair in zip(keys, values, strict=True) for part in pair])
 
     # Names and paths
 
     def name(self, node: nodes.Name, name: str, place: Place, keys: tuple[str | int, ...]) -> Tree:
         if name in self.scope:
             if self.scope[name]:
-                return ["local", name, None]
-            return ["local", name, self.root(name, place, keys) if name in ROOTS else None]
+                return _node("local", name, None)
+            return _node("local", name, self.root(name, place, keys) if name in ROOTS else None)
         if name in ROOTS:
             return self.root(name, place, keys)
         if name == "null":
@@ -771,7 +771,7 @@ class _Reader:
 
     def root(self, name: str, place: Place, keys: tuple[str | int, ...]) -> Tree:
         self.references.append(Reference(names=(name, *keys), offset=place[0], length=place[1]))
-        return ["name", name]
+        return _node("name", name)
 
     def access(self, node: nodes.Getattr | nodes.Getitem) -> Tree:
         """Read a path as far as its keys are literal, so that the reference to it is whole."""
@@ -791,14 +791,14 @@ class _Reader:
         else:
             tree = self.expression(base)
         for key in keys:
-            tree = ["attr", tree, key]
+            tree = _node("attr", tree, key)
         return tree
 
     def subscript(self, node: nodes.Getitem) -> Tree:
         base = self.expression(node.node)
         if isinstance(node.arg, nodes.Slice):
-            return ["slice", base, *(self.optional(end) for end in (node.arg.start, node.arg.stop, node.arg.step))]
-        return ["item", base, self.expression(node.arg)]
+            return _node("slice", base, *(self.optional(end) for end in (node.arg.start, node.arg.stop, node.arg.step)))
+        return _node("item", base, self.expression(node.arg))
 
     def check_key(self, key: str | int, place: Place) -> None:
         # Data is read by key alone, so this protects nothing; it tells the author that he is not in Python.
@@ -820,47 +820,48 @@ class _Reader:
             return self.map(node, tree, place)
         if node.name in _SELECTING:
             return self.select(node, tree, place)
-        return ["filter", node.name, tree, self.arguments("filter", node.name, node.args, node.kwargs, place)]
+        return _node("filter", node.name, tree, self.arguments("filter", node.name, node.args, _named(node), place))
 
     def map(self, node: nodes.Filter, subject: Tree, place: Place) -> Tree:
-        match node.args, {pair.key: pair.value for pair in node.kwargs}:
-            case [[nodes.Const(value=str(name)), *rest], given] if name in FILTERS:
-                pairs = [nodes.Keyword(key, value) for key, value in given.items()]
-                return ["map", subject, name, self.arguments("filter", name, rest, pairs, place)]
-            case [[nodes.Const(value=str(name)), *_], _]:
+        named = _named(node)
+        match node.args:
+            case [nodes.Const(value=str(name)), *rest] if name in FILTERS:
+                return _node("map", subject, name, self.arguments("filter", name, rest, named, place))
+            case [nodes.Const(value=str(name)), *_]:
                 self.problem("DF202", f"'map' has no filter '{shown(name)}'", _near(name, FILTERS), place)
-            case [[], {"attribute": nodes.Const(value=str() | int() as attribute), **rest}] if not rest.keys() - {
-                "default"
-            }:
-                self.check_attribute(attribute, place)
-                return ["pluck", subject, attribute, self.optional(rest.get("default"))]
+            case [] if (
+                named.keys() <= {"attribute", "default"} and (key := _attribute(named.get("attribute"))) is not None
+            ):
+                self.check_attribute(key, place)
+                return _node("pluck", subject, key, self.optional(named.get("default")))
             case _:
                 hint = "write map('upper') or map(attribute='name'), with the name in quotes"
                 self.problem("DF206", "'map' needs the name of a filter, or attribute=", hint, place)
         return _NOTHING
 
     def select(self, node: nodes.Filter, subject: Tree, place: Place) -> Tree:
-        given, attribute = list(node.args), None
+        given, key = node.args, None
         if _SELECTING[node.name]:
-            match given:
-                case [nodes.Const(value=str() | int() as attribute), *given]:
-                    self.check_attribute(attribute, place)
-                case _:
-                    hint = f"write {node.name}('name') or {node.name}('name', 'defined')"
-                    self.problem("DF206", f"'{node.name}' needs the name of an attribute in quotes", hint, place)
-                    return _NOTHING
-        test, arguments = None, list[Tree]()
-        if given or node.kwargs:
-            match given:
-                case [nodes.Const(value=str(name)), *rest] if (test := _TEST_SIGNS.get(name, name)) in _TEST_NAMES:
-                    arguments = self.arguments("test", test, rest, node.kwargs, place)
-                case [nodes.Const(value=str(name)), *_]:
+            key = _attribute(given[0]) if given else None
+            if key is None:
+                hint = f"write {node.name}('name') or {node.name}('name', 'defined')"
+                self.problem("DF206", f"'{node.name}' needs the name of an attribute in quotes", hint, place)
+                return _NOTHING
+            self.check_attribute(key, place)
+            given = given[1:]
+        name, arguments = None, list[Tree]()
+        match given:
+            case [nodes.Const(value=str(sign)), *rest]:
+                name = _TEST_SIGNS.get(sign, sign)
+                if name not in _TEST_NAMES:
                     self.problem("DF203", f"there is no test called '{shown(name)}'", _near(name, _TEST_NAMES), place)
                     return _NOTHING
-                case _:
-                    self.problem("DF206", f"'{node.name}' needs the name of a test in quotes", None, place)
-                    return _NOTHING
-        return ["select", subject, attribute, test, arguments, node.name.startswith("select")]
+                arguments = self.arguments("test", name, rest, _named(node), place)
+            case [] if not node.kwargs:
+                pass
+            case _:
+                self.problem("DF206", f"'{node.name}' needs the name of a test in quotes", None, place)
+        return _node("select", subject, key, name, arguments, node.name.startswith("select"))
 
     def test(self, node: nodes.Test) -> Tree:
         place = self.place_of_word(node.lineno, node.name)
@@ -870,7 +871,7 @@ class _Reader:
             return _NOTHING
         if self.has_stars(node, place):
             return _NOTHING
-        return ["test", node.name, tree, self.arguments("test", node.name, node.args, node.kwargs, place)]
+        return _node("test", node.name, tree, self.arguments("test", node.name, node.args, _named(node), place))
 
     def call(self, node: nodes.Call) -> Tree:
         end = self.end_of_brackets(node.lineno)
@@ -893,11 +894,11 @@ class _Reader:
         place = self.place(callee.lineno, end)
         if self.has_stars(node, place):
             return _NOTHING
-        arguments = self.arguments("function", callee.name, node.args, node.kwargs, place)
+        arguments = self.arguments("function", callee.name, node.args, _named(node), place)
         parts = [cast("list[Json]", tree) for tree in arguments]
         literal = tuple(part[1] for part in parts) if all(part[0] == "const" for part in parts) else None
         self.calls.append(Call(name=callee.name, arguments=literal, offset=place[0], length=place[1]))
-        return ["call", callee.name, arguments]
+        return _node("call", callee.name, arguments)
 
     def has_stars(self, node: nodes.Filter | nodes.Test | nodes.Call, place: Place) -> bool:
         if node.dyn_args is None and node.dyn_kwargs is None:
@@ -906,7 +907,7 @@ class _Reader:
         return True
 
     def arguments(
-        self, sort: str, name: str, given: list[Any], named: list[nodes.Keyword], place: Place
+        self, sort: str, name: str, given: list[nodes.Expr], named: dict[str, nodes.Expr], place: Place
     ) -> list[Tree]:
         """Return the arguments by position, as the function of the library declares them."""
         parameters = _parameters(sort, name)
@@ -919,12 +920,12 @@ class _Reader:
         trees: dict[str, Tree] = dict(zip(names, self.expressions(given[: len(names)]), strict=False))
         if len(given) > len(names):
             self.problem("DF206", f"'{name}' has too many arguments", takes, place)
-        for pair in named:
-            if pair.key not in names or pair.key in trees:
-                what = "given twice" if pair.key in trees else "unknown"
-                self.problem("DF206", f"'{name}': the argument '{shown(pair.key)}' is {what}", takes, place)
+        for key, node in named.items():
+            if key not in names or key in trees:
+                what = "given twice" if key in trees else "unknown"
+                self.problem("DF206", f"'{name}': the argument '{shown(key)}' is {what}", takes, place)
             else:
-                trees[pair.key] = self.expression(pair.value)
+                trees[key] = self.expression(node)
         made: list[Tree] = []
         for position, parameter in enumerate(parameters):
             if not trees.keys() & names[position:]:
@@ -951,6 +952,20 @@ class _Reader:
     def check_attribute(self, attribute: str | int, place: Place) -> None:
         for key in path_of(attribute):
             self.check_key(key, place)
+
+
+def _named(node: nodes.Filter | nodes.Test | nodes.Call) -> dict[str, nodes.Expr]:
+    """Return the arguments given by name; of two with one name the last."""
+    return {cast("Any", pair).key: pair.value for pair in node.kwargs}
+
+
+def _attribute(node: nodes.Expr | None) -> str | int | None:
+    """Return the name or index that stands in the text, or None when it is something else."""
+    match node:
+        case nodes.Const(value=str() | int() as key) if not isinstance(key, bool):
+            return key
+        case _:
+            return None
 
 
 def _is_space(node: nodes.Node) -> bool:
