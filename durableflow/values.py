@@ -8,8 +8,12 @@ numbers are doubles, NaN and infinities do not exist (language.md 12, rule 2).
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import TypeAlias, TypeGuard, Union
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, Union, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 Json: TypeAlias = Union[bool, int, float, str, list["Json"], dict[str, "Json"], None]  # noqa: UP007 - a recursive alias
 Object: TypeAlias = dict[str, "Json"]
@@ -90,6 +94,8 @@ def _constant(name: str) -> float:
 
 
 _decoder = json.JSONDecoder(parse_int=_integer, parse_float=_double, parse_constant=_constant)
+# The standard library's own C scanner, which `raw_decode` calls; its stubs leave the attribute out.
+_scan: Callable[[str, int], tuple[Json, int]] = _decoder.scan_once  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
 
 
 def _decode(text: str) -> Json:
@@ -99,10 +105,14 @@ def _decode(text: str) -> Json:
         raise ValueRefusedError(f"nested deeper than {DEPTH_MAX} levels")
     # The scanner alone does for a text without white space around it; replays decode little else.
     try:
-        value, end = _decoder.scan_once(text, 0)
+        value, end = _scan(text, 0)
     except StopIteration:
-        end = -1
-    return value if end == len(text) else _decoder.decode(text)
+        pass  # nothing begins here; the decoder says so with line and column
+    else:
+        if end == len(text):
+            return value
+    whole: Json = _decoder.decode(text)
+    return whole
 
 
 # A string that is never closed is taken to the end: begun again at each quote in it, it would cost the square.
@@ -136,33 +146,49 @@ def checked(value: object) -> Json:
 
 
 def _checked(value: object, place: str, depth: int) -> Json:
-    if value is None or value is True or value is False or type(value) is str:
-        return value  # pyright: ignore[reportReturnType]
-    at = f" at {place.removeprefix('.')}" if place else ""
-    if isinstance(value, bool):
-        return bool(value)
-    if isinstance(value, int):
-        if not INTEGER_MIN <= value <= INTEGER_MAX:
-            raise ValueRefusedError(f"an integer{at} is outside -2^63 to 2^64-1")
-        return int(value)
-    if isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN differs from itself
-            raise ValueRefusedError(f"{value!r}{at} is not JSON")
-        return float(value)
-    if isinstance(value, str):
-        return str(value)
+    if isinstance(value, (list, tuple)):
+        items = cast("Sequence[object]", value)
+        _check_depth(depth)
+        return [_checked(item, f"{place}[{i}]", depth + 1) for i, item in enumerate(items)]
+    if isinstance(value, dict):
+        _check_depth(depth)
+        made: Object = {}
+        for key, item in cast("dict[object, object]", value).items():
+            if not isinstance(key, str):
+                raise ValueRefusedError(f"the key {key!r}{_at(place)} is no text")
+            made[str.__str__(key)] = _checked(item, f"{place}.{key}", depth + 1)
+        return made
+    return _checked_scalar(value, place)
+
+
+def _check_depth(depth: int) -> None:
     if depth >= DEPTH_MAX:
         raise ValueRefusedError(f"nested deeper than {DEPTH_MAX} levels")
-    if isinstance(value, (list, tuple)):
-        return [_checked(item, f"{place}[{i}]", depth + 1) for i, item in enumerate(value)]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if isinstance(value, dict):
-        made: Object = {}
-        for key, item in value.items():  # pyright: ignore[reportUnknownVariableType]
-            if not isinstance(key, str):
-                raise ValueRefusedError(f"the key {key!r}{at} is no text")
-            made[str(key)] = _checked(item, f"{place}.{key}", depth + 1)
-        return made
-    raise ValueRefusedError(f"a {type(value).__name__}{at} is not JSON")
+
+
+def _at(place: str) -> str:
+    return f" at {place.removeprefix('.')}" if place else ""
+
+
+def _checked_scalar(value: object, place: str) -> Json:
+    made: Json
+    match value:
+        case None | bool():
+            made = value
+        case str():
+            # Not str(): a member of a textual Enum is its text, as json has it, whatever it prints.
+            made = str.__str__(value)
+        case int():
+            if not INTEGER_MIN <= value <= INTEGER_MAX:
+                raise ValueRefusedError(f"an integer{_at(place)} is outside -2^63 to 2^64-1")
+            made = int(value)
+        case float():
+            if not math.isfinite(value):
+                raise ValueRefusedError(f"{value!r}{_at(place)} is not JSON")
+            made = float(value)
+        case _:
+            raise ValueRefusedError(f"a {type(value).__name__}{_at(place)} is not JSON")
+    return made
 
 
 def equal(left: Json, right: Json) -> bool:
