@@ -1,0 +1,95 @@
+"""A whole execution in memory: workflow text, handlers and functions as plain Python, the real driver and ledger."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from memory_service import MemoryService
+
+from durableflow import values
+from durableflow.compiler import compile_workflow
+from durableflow.driver import run_invocation
+from durableflow.errors import Fault
+from durableflow.interpreter import Call, Completion
+from durableflow.plan import Plan
+from durableflow.source import Source
+from durableflow.work import check_schema
+
+
+def plan_of(text: str) -> Plan:
+    """Compile a workflow given as YAML without `durableflow` and `name`, or as JSON with them."""
+    if not text.startswith("{"):
+        text = f'durableflow: "1"\nname: demo\n{textwrap.dedent(text)}'
+    return compile_workflow(Source(name="demo.yaml", text=text)).plan
+
+
+@dataclass
+class Handlers:
+    """The worker: handlers by reference, each given the call; counts the attempts made."""
+
+    by_reference: Mapping[str, Callable[[Call], Any]]
+    calls: list[Call] = field(default_factory=list)
+
+    def run(self, call: Call) -> Completion:
+        self.calls.append(call)
+        try:
+            result = values.checked(self.by_reference[call.node.handler](call))
+        except Fault as fault:
+            return Completion(operation_id=call.operation_id, fault=fault, ended_at=0)
+        except values.ValueRefusedError as error:
+            return Completion(operation_id=call.operation_id, fault=Fault("States.ResultInvalid", str(error)))
+        return Completion(operation_id=call.operation_id, result=result, ended_at=0)
+
+
+@dataclass
+class World:
+    """A workflow and everything around it."""
+
+    text: str
+    input: Any = None
+    handlers: Mapping[str, Callable[[Call], Any]] = field(default_factory=dict)
+    targets: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.plan = plan_of(self.text)
+        self.service = MemoryService(
+            input="" if self.input is None else json.dumps(self.input), targets=self.targets, page=1000
+        )
+        self.worker = Handlers(self.handlers)
+
+    def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
+        return run_invocation(
+            event,
+            plan=self.plan,
+            service=self.service,
+            worker=self.worker,
+            env=self.env,
+            check_schema=check_schema,
+            clock_ms=lambda: self.service.now,
+        )
+
+    def run(self) -> dict[str, Any]:
+        """Run to the end and return the last output of the function."""
+        return self.service.run(self.invoke)
+
+    def result(self) -> Any:
+        """Run to the end and return the execution's result; it must succeed."""
+        output = self.run()
+        assert output["Status"] == "SUCCEEDED", output
+        return json.loads(output["Result"])
+
+    def error(self) -> tuple[str, str]:
+        """Run to the end and return name and message of the execution's error; it must fail."""
+        output = self.run()
+        assert output["Status"] == "FAILED", output
+        return output["Error"]["ErrorType"], output["Error"]["ErrorMessage"]
+
+    @property
+    def started(self) -> list[str]:
+        """The names of all operations in the order in which they were started."""
+        return [update["Name"] for update in self.service.updates if update["Action"] == "START"]
