@@ -351,9 +351,8 @@ class _Checker:
         for problem in template.problems:
             span = text_span(self._document, (*slot.path, *problem.path), problem.offset, problem.length)
             yield diagnostic(problem.code, problem.message, span=span, hint=problem.hint)
-        if not template.is_usable:
-            return
-        yield from self._as_a_whole(template)
+        if template.is_usable:
+            yield from self._as_a_whole(template)
         for reference in references_in(slot.value, expression=slot.is_expression):
             found = self._reference(slot, reference)
             if found is not None:
@@ -380,6 +379,8 @@ class _Checker:
     def _reference(self, slot: Slot, reference: Reference) -> Finding | None:  # noqa: PLR0911 - one for each root
         """Return what is wrong with one path: code, message, hint."""
         root, *rest = reference.names
+        if root not in _WHERE and root not in _EVERYWHERE:
+            return None  # no name at all, which parsing has reported
         if root not in slot.names:
             message = f"'{shown(str(root))}' does not exist here"
             return "DF236", message, _WHERE.get(str(root))
@@ -415,7 +416,7 @@ class _Checker:
             return "DF204", f"unknown state '{shown(name)}' in expression", hint
         if slot.path[0] not in ("retry_policies", "defaults"):  # those stand nowhere: any state may use them
             if not self._layout.can_see(slot.path, stand):
-                return "DF231", f"the states inside '{_keeper(stand)}' cannot be seen from here", _instead(stand)
+                return "DF231", f"state '{name}' cannot be seen from here", _instead(stand, slot.path)
             if not self._layout.can_have_run(slot.path, stand):
                 return "DF232", f"state '{name}' cannot have run yet here", "only what ran before has a result"
         state = stand.placed.state
@@ -507,18 +508,18 @@ def _field(what: str, rest: Sequence[str | int], fields: tuple[str, ...]) -> Fin
     return "DF237", f"{what} has no '{shown(name)}'", Near()(name, fields) or f"it has: {', '.join(fields)}"
 
 
-def _keeper(stand: Stand) -> str:
-    return stand.keeper.name if stand.keeper else ""
-
-
-def _instead(stand: Stand) -> str:
-    name = _keeper(stand)
-    match stand.keeper:
+def _instead(stand: Stand, place: Path) -> str:
+    """Say how the result of a state that cannot be seen is read."""
+    keeper = stand.keeper
+    name = keeper.name if keeper else ""
+    match keeper:
         case Map():
-            return f"read states.{name}.result, the list of the items' results"
+            return f"it is inside map '{name}': read states.{name}.result, the list of the items' results"
+        case Parallel() if place[: len(stand.scope) - 1] == stand.scope[:-1]:
+            return "branches do not see each other"
         case Parallel():
-            return f"read states.{name}.result.BRANCH, the result of a branch"
+            return f"it is inside parallel '{name}': read states.{name}.result.BRANCH, the result of a branch"
         case Block():
-            return f"read states.{name}.result, or take away 'context: true'"
+            return f"it is inside block '{name}': read states.{name}.result, or take away 'context: true'"
         case _:
-            return f"read states.{name}.result"
+            return f"it is inside the 'submit' of '{name}': read states.{name}.result"

@@ -1,0 +1,290 @@
+"""What the rules find: golden files for what an author sees, small tests for what is injected, counted or bounded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from durableflow.compiler import understand
+from durableflow.errors import CODES, Diagnostic, UsageError, diagnostic
+from durableflow.rules import RULES, Known
+from durableflow.source import Source
+
+CASES = Path(__file__).parent / "cases" / "problems"
+FILES = {
+    "body.json": b'{"a": 1}',
+    "broken.json": b'{"a": 1,}',
+    "order.json": b'{"type": "object", "properties": {"id": {}}, "additionalProperties": false}',
+    "wrong.yaml": b"type: object\nproperties:\n  id: {type: texst}\n",
+    "note.txt": "Grüße".encode(),
+    "latin.txt": "Grüße".encode("latin-1"),
+}
+
+
+def problems_of(text: str, known: Known | None = None) -> list[Diagnostic]:
+    _, _, problems = understand(Source(name="workflow.yaml", text=text), known or Known(load_file=FILES.get))
+    return list(problems)
+
+
+def lines_of(states: str, known: Known | None = None, *, head: str = "", tail: str = "") -> list[str]:
+    """Return what is found in a workflow with these states, the estimate left out, as `CODE message`."""
+    text = f'durableflow: "1"\nname: sample\n{head}\nstates:\n{states}\n{tail}\n'
+    return [f"{p.code} {p.message}" for p in problems_of(text, known) if p.code not in ("DF900", "DF404")]
+
+
+@pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir()))
+def test_an_author_sees_every_problem_at_its_place(case: str, golden: Callable[[Path, str], None]) -> None:
+    text = (CASES / case / "workflow.yaml").read_text(encoding="utf-8")
+    found = "\n\n".join(map(str, problems_of(text))) + "\n"
+    golden(CASES / case / "problems.txt", found)
+
+
+def test_every_code_of_the_rules_is_found_in_some_test() -> None:
+    shown = "".join(path.read_text(encoding="utf-8") for path in CASES.glob("*/problems.txt"))
+    here = Path(__file__).read_text(encoding="utf-8") + Path(__file__).with_name("test_compiler.py").read_text("utf-8")
+    ours = [code for code in CODES if code == "DF204" or "DF230" <= code < "DF500" or code == "DF900"]
+    assert [code for code in ours if code not in shown and code not in here] == []
+
+
+def test_every_rule_says_what_it_holds() -> None:
+    assert all(rule.__doc__ for rule in RULES)
+
+
+def test_a_sound_workflow_has_only_its_price_to_say() -> None:
+    (only,) = problems_of('durableflow: "1"\nname: a\nstates:\n  - {name: x, type: pass}\n')
+    assert only.line() == "workflow.yaml:1:1: DF900 info: worst path 0 operations of 3,000"
+
+
+# What is known from outside.
+
+
+STEP = "  - {name: score, type: step, handler: 'risk.rules:score', retry: []}"
+
+
+def test_a_handler_that_cannot_be_imported_is_reported_where_it_is_named() -> None:
+    asked: list[str] = []
+
+    def check(handler: str) -> Diagnostic | None:
+        asked.append(handler)
+        return diagnostic("DF521", f"no module for '{handler}'")
+
+    text = f'durableflow: "1"\nname: a\nstates:\n{STEP}\n{STEP.replace("score,", "again,", 1)}\n'
+    found = [problem for problem in problems_of(text, Known(check_handler=check)) if problem.code == "DF521"]
+    assert [str(problem.span) for problem in found] == ["workflow.yaml:4:40", "workflow.yaml:5:40"]
+    assert asked == ["risk.rules:score"]
+
+
+def test_a_good_handler_and_a_check_that_is_a_step_are_asked_for_too() -> None:
+    asked: list[str] = []
+    states = f"{STEP}\n  - {{name: w, type: wait_for_condition, until: result, check: {{type: step, handler: 'a:b'}}}}"
+    assert lines_of(states, Known(check_handler=asked.append)) == []
+    assert asked == ["risk.rules:score", "a:b"]
+
+
+def test_workflows_and_functions_of_the_project_are_known() -> None:
+    known = Known(functions=frozenset({"stock:live", "fraud:$LATEST"}), workflows=frozenset({"shipping", "sample"}))
+    states = """
+  - {name: a, type: workflow, workflow: shiping, retry: []}
+  - {name: b, type: workflow, workflow: shipping, retry: []}
+  - {name: c, type: invoke, function: 'stock:life', retry: []}
+  - {name: d, type: invoke, function: 'stock:live', retry: []}
+  - {name: e, type: invoke, function: fraud, retry: []}
+  - {name: f, type: invoke, function: shipping, retry: []}
+  - {name: g, type: invoke, function: '{{ input.f }}', allow: ['x*'], retry: []}
+  - {name: h, type: workflow, workflow: billing, retry: []}
+"""
+    assert lines_of(states, known) == [
+        "DF306 no workflow is called 'shiping'",
+        "DF410 the project declares no function 'stock:life'",
+        "DF306 no workflow is called 'billing'",
+    ]
+
+
+def test_a_declared_environment_name_should_have_a_value() -> None:
+    known = Known(env=frozenset({"TABLE"}))
+    found = lines_of("  - {name: a, type: pass}", known, head="env: [TABLE, TOPIC]")
+    assert found == ["DF411 the environment name 'TOPIC' has no value here"]
+
+
+# Files.
+
+
+def test_a_schema_in_a_file_is_checked_there_and_closes_the_input() -> None:
+    found = lines_of("  - {name: a, type: pass, output: '{{ input.idd }}'}", head="input: {schema: order.json}")
+    assert found == ["DF234 by its schema input has no key 'idd'"]
+
+
+def test_a_wrong_schema_in_a_file_is_reported_once_in_that_file() -> None:
+    head = "input: {schema: wrong.yaml}\noutput_schema: wrong.yaml"
+    text = f'durableflow: "1"\nname: a\n{head}\nstates:\n  - {{name: x, type: pass, output: "{{{{ input.q }}}}"}}\n'
+    (found, _) = problems_of(text)[::-1]
+    assert found.line().startswith("wrong.yaml:3:14: DF308 error: JSON Schema has no type 'texst'")
+
+
+def test_a_schema_file_is_json_or_yaml() -> None:
+    found = lines_of("  - {name: a, type: pass}", head="output_schema: note.txt")
+    assert found == ["DF308 the schema 'note.txt' is neither JSON nor YAML"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("load('note.txt')", None),
+        ("load('latin.txt')", "DF242 the file 'latin.txt' is not UTF-8 at byte 2"),
+        ("load('nothing.txt')", "DF242 there is no file 'nothing.txt' in the project"),
+        ("load('../../x\\\\y')", "DF241 the path '../../x\\y' leads outside the project"),
+        ("load('~/x')", "DF241 the path '~/x' leads outside the project"),
+        ("load('file:///x')", "DF241 the path 'file:///x' leads outside the project"),
+    ],
+)
+def test_what_load_reads_is_there_inside_the_project(call: str, message: str | None) -> None:
+    found = lines_of(f'  - {{name: a, type: pass, output: "{{{{ {call} }}}}"}}'.replace("\\\\", "\\\\\\\\"))
+    assert found == ([] if message is None else [message])
+
+
+def test_a_file_that_cannot_be_read_is_reported_where_it_is_named() -> None:
+    def refuse(_: str) -> bytes:
+        raise UsageError(diagnostic("DF703", "the file is too large"))
+
+    states = "  - {name: a, type: pass, output: \"{{ load('big.json') }}\"}"
+    assert lines_of(states, Known(load_file=refuse)) == ["DF242 the file is too large"]
+    assert lines_of(states, Known()) == ["DF242 the file 'big.json' cannot be read here"]
+
+
+# The estimate.
+
+
+def price(states: str, **extra: str) -> str:
+    text = f'durableflow: "1"\nname: a\n{extra.get("head", "")}\nstates:\n{states}\n'
+    (found,) = [p.message for p in problems_of(text) if p.code in ("DF900", "DF413")]
+    return found.removeprefix("worst path ")
+
+
+@pytest.mark.parametrize(
+    ("states", "operations"),
+    [
+        ("{type: invoke, function: f}", 1),
+        ("{type: invoke, function: f, timeout: 1h}", 2),
+        ("{type: invoke, function: f, retry: [{max_attempts: 3}]}", 5),
+        ("{type: step, handler: 'a:b', retry: [{max_attempts: 2}, {max_attempts: 4}]}", 4),
+        ("{type: aws, service: s3, action: get_object, retry: policy}", 3),
+        ("{type: workflow, workflow: w}", 1),
+        ("{type: wait, duration: 1s}", 1),
+        ("{type: wait_for_callback}", 1),
+        ("{type: wait_for_callback, submit: [{name: b, type: wait, duration: 1s}]}", 3),
+        ("{type: wait_for_condition, check: {type: step, handler: 'a:b'}, until: result, max_attempts: 9}", 10),
+        (
+            "{type: choice, choices: [{when: true, states: [{name: b, type: wait, duration: 1}]}], default:"
+            " [{name: c, type: wait, duration: 1}, {name: d, type: wait, duration: 1}]}",
+            2,
+        ),
+        ("{type: block, states: [{name: b, type: wait, duration: 1}], finally: [{name: c, type: wait, duration: 1}]}", 2),
+        ("{type: block, context: true, timeout: 1h, states: [{name: b, type: wait, duration: 1}]}", 3),
+        ("{type: block, retry: [{max_attempts: 2}], states: [{name: b, type: wait, duration: 1}]}", 5),
+        ("{type: loop, max_iterations: 5, delay: 1s, states: [{name: b, type: wait, duration: 1}]}", 9),
+        ("{type: parallel, branches: {a: [{name: b, type: wait, duration: 1}], b: []}}", 2),
+        ("{type: parallel, nesting: nested, branches: {a: [{name: b, type: wait, duration: 1}], b: [{name: c, type: pass}]}}", 4),
+        ("{type: pass, catch: [{states: [{name: b, type: wait, duration: 1}]}]}", 1),
+        ("{type: wait, duration: 1, compensate: [{name: b, type: wait, duration: 1}]}", 2),
+    ],
+)
+def test_a_state_costs_what_the_table_says(states: str, operations: int) -> None:
+    head = "retry_policies: {policy: [{}]}"
+    if "b: []" in states:
+        states = states.replace("b: []", "b: [{name: c, type: pass}]")
+    assert price(f"  - {{name: a, {states[1:]}", head=head).startswith(f"{operations} operations")
+
+
+WAIT = "{name: b%d, type: wait, duration: 1}"
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        (f"type: map, items: input.l, states: [{WAIT % 1}]", "1,001 operations of 3,000 (map 'a' assumed 1,000 items)"),
+        (f"type: map, items: input.l, batch_size: 100, states: [{WAIT % 1}]", "11 operations"),
+        (f"type: map, items: input.l, nesting: nested, states: [{WAIT % 1}]", "2,001 operations"),
+        (f"type: map, items: input.l, states: [{WAIT % 1}, {WAIT % 2}]", "3,001 operations of 3,000"),
+        (
+            "type: loop, max_iterations: 10, states: [{name: m, type: map, items: input.l, states: [%s]}]" % (WAIT % 1),
+            "1,010 operations of 3,000 (map 'm' assumed 100 items)",
+        ),
+        (
+            "type: map, items: input.l, states: [{name: s, type: step, handler: 'a:b', retry: [{max_attempts: 5}]}]",
+            "1,005 operations",
+        ),
+        (
+            "type: wait_for_condition, check: {type: step, handler: 'a:b'}, until: result",
+            "101 operations of 3,000 (condition 'a' assumed 100 checks)",
+        ),
+        ("type: workflow, workflow: w, mode: inline", "1 operations of 3,000 (the inline workflow 'w' counted as 1)"),
+    ],
+)
+def test_what_the_file_does_not_say_is_assumed_and_said(state: str, found: str) -> None:
+    assert price(f"  - {{name: a, {state}}}").startswith(found)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{name: b, type: loop, max_iterations: 2, states: [%s]}" % (WAIT % 1),
+        "{name: b, type: block, context: true, states: [%s]}" % (WAIT % 1),
+        "{name: b, type: map, items: item, states: [%s]}" % (WAIT % 1),
+        "{name: b, type: parallel, branches: {x: [%s]}}" % (WAIT % 1),
+        "{name: b, type: wait_for_callback, submit: [%s]}" % (WAIT % 1),
+        "{name: b, type: choice, timeout: 1h, choices: [{when: item, states: [%s]}]}" % (WAIT % 1),
+    ],
+)
+def test_a_body_that_may_make_several_operations_has_a_context_for_each_item(body: str) -> None:
+    flat = price(f"  - {{name: a, type: map, nesting: flat, items: input.l, states: [{body}]}}")
+    default = price(f"  - {{name: a, type: map, items: input.l, states: [{body}]}}")
+    count = [int(text.split(" ")[0].replace(",", "")) for text in (flat, default)]
+    assert count[1] - count[0] == 1_000
+
+
+def test_the_worst_path_is_held_against_the_limit_of_the_project() -> None:
+    text = 'durableflow: "1"\nname: a\ntimeout: 1h\ncatch: [{states: [{name: c, type: wait, duration: 1}]}]\n'
+    text += "states:\n  - {name: x, type: wait, duration: 1}\nfinally: [{name: z, type: wait, duration: 1}]\n"
+    (found,) = problems_of(text, Known(operations=3))
+    assert (found.code, found.severity) == ("DF413", "warning")
+    assert found.message == "worst path 4 operations of 3"
+
+
+def test_many_assumptions_are_cut() -> None:
+    states = "\n".join(f"  - {{name: w{i}, type: workflow, workflow: w{i}, mode: inline}}" for i in range(5))
+    assert price(states).endswith("(… 'w0' …; … 'w1' …; … 'w2' …; 2 more)".replace("… '", "the inline workflow '").replace("' …", "' counted as 1"))
+
+
+# Bounds.
+
+
+def generated(count: int, last: str) -> Iterator[str]:
+    yield 'durableflow: "1"\nname: big\nstates:'
+    for i in range(count - 1):
+        yield f"  - {{name: s{i}, type: pass}}"
+    yield f"  - {{name: s{count - 1}, type: pass, {last}}}"
+
+
+def test_a_wrong_target_in_ten_thousand_states_is_found_at_its_line() -> None:
+    found = [p for p in problems_of("\n".join(generated(10_000, "next: s99999"))) if p.severity == "error"]
+    assert [p.line().split(" (")[0] for p in found] == [
+        "workflow.yaml:10003:37: DF302 error: no state is called 's99999' here"
+    ]
+
+
+def test_thousands_of_wrong_names_are_all_reported_in_time() -> None:
+    states = "\n".join(f"  - {{name: s{i}, type: pass, next: t{i}, output: '{{{{ vars.v{i} }}}}'}}" for i in range(3_000))
+    started = time.perf_counter()
+    found = problems_of(f'durableflow: "1"\nname: big\nstates:\n{states}\n')
+    assert sum(p.code == "DF302" for p in found) == 3_000
+    assert sum(p.code == "DF233" for p in found) == 3_000
+    assert time.perf_counter() - started < 20
+
+
+def test_too_many_templates_are_refused_before_they_are_parsed() -> None:
+    text = "{{1}}" * 20_001
+    found = lines_of(f"  - {{name: a, type: pass, output: [{{b: '{text}'}}]}}")
+    assert found == ["DF317 20,001 templates and expressions are more than a file may hold (20,000)"]
