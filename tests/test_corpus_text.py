@@ -1,0 +1,95 @@
+"""Every bad text is answered with its code and line, in bounded time and memory, and nothing else happens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from corpus_text import CASES, Case
+
+from durableflow import syntax
+from durableflow.document import read_bytes
+from durableflow.errors import WorkflowError
+
+SECONDS = 2
+HEAVY = ["Y5-zeros", "Y7-laughs", "Y7-wide-text", "Y8-merge-bomb", "Y16-50000", "Y18-keys", "Y21-states", "Y23-faults"]
+
+
+def verdict(case: Case) -> tuple[str | None, int | None]:
+    """The code and line of the first problem; both None when the text is taken."""
+    try:
+        read_bytes(case.make(), case.name)
+    except WorkflowError as error:
+        first = error.problems[0]
+        assert first.span is not None
+        return first.code, first.span.start.line
+    return None, None
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_bad_text_is_answered_with_its_code_and_line_in_time(case: Case) -> None:
+    data = case.make()
+    started = time.perf_counter()
+    try:
+        read_bytes(data, case.name)
+    except WorkflowError as error:
+        printed = str(error)
+        code, span = error.problems[0].code, error.problems[0].span
+        assert span is not None
+        line: int | None = span.start.line
+        assert len(printed.encode()) <= 64 * 1024
+        assert not [c for c in printed if c != "\n" and not c.isprintable()]
+        assert all("\n" not in problem.line() for problem in error.problems[:20])
+    else:
+        code = line = None
+    assert time.perf_counter() - started < SECONDS
+    assert code == case.code
+    assert case.line in (None, line)
+
+
+# The parser in Python is for machines without libyaml; it must refuse the same texts with the same words.
+SAME_WITHOUT_LIBYAML = [
+    case for case in CASES if case.id.split("-")[0] not in {"Y5", "Y17", "Y18", "Y21", "Y22", "Y23"}
+]
+
+
+@pytest.mark.parametrize("case", SAME_WITHOUT_LIBYAML, ids=lambda case: case.id)
+def test_the_parser_in_python_gives_the_same_verdict(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = verdict(case)
+    monkeypatch.setattr(syntax, "PARSER", yaml.Loader)
+    assert verdict(case) == expected
+
+
+MEASURE = """
+import json, resource, sys, time
+sys.path.insert(0, sys.argv[1])
+from corpus_text import CASES
+from durableflow.document import read_bytes
+from durableflow.errors import WorkflowError
+case = next(case for case in CASES if case.id == sys.argv[2])
+data = case.make()
+started = time.perf_counter()
+code = None
+try:
+    read_bytes(data, case.name)
+except WorkflowError as error:
+    code = error.code
+    str(error)
+seconds = time.perf_counter() - started
+print(json.dumps([code, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+"""
+
+
+@pytest.mark.parametrize("case_id", HEAVY)
+def test_a_heavy_text_stays_below_256_mib_in_a_process_of_its_own(case_id: str) -> None:
+    run = [sys.executable, "-c", MEASURE, str(Path(__file__).parent), case_id]
+    done = subprocess.run(run, capture_output=True, check=True, text=True, timeout=60)
+    code, seconds, mib = json.loads(done.stdout)
+    assert code == next(case.code for case in CASES if case.id == case_id)
+    assert seconds < SECONDS
+    assert mib < 256
