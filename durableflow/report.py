@@ -70,9 +70,14 @@ def render(checked: Sequence[Checked], form: Form, *, version: str, limit: int |
 
 
 def pretty(problem: Diagnostic) -> str:
-    """Return the block with excerpt and hint, coloured with ANSI codes (`click.echo` takes them off where due)."""
+    """Return the block with excerpt and hint, coloured with ANSI codes (`click.echo` takes them off where due).
+
+    Information is about a file rather than a line of it, so it has no excerpt.
+    """
     color = _COLORS[problem.severity]
     first, *rest = str(problem).split("\n")
+    if problem.severity == "info":
+        rest = [row for row in rest if row.startswith("hint: ")]
     place = f"{problem.span}: " if problem.span else ""
     mark = f"{problem.code} " if problem.severity == "error" else f"{problem.code} {problem.severity}: "
     rows = [click.style(place, bold=True) + click.style(mark, fg=color, bold=True) + first.removeprefix(place + mark)]

@@ -45,6 +45,14 @@ def test_colours_change_nothing_but_colours() -> None:
         assert click.unstyle(report.pretty(problem)) == str(problem)
 
 
+def test_information_has_no_excerpt() -> None:
+    information = Diagnostic(code="DF101", message="worst path 3 operations", hint="few", span=SPAN, severity="info")
+
+    assert click.unstyle(report.pretty(information)) == (
+        "flows/order.yaml:3:11: DF101 info: worst path 3 operations\nhint: few"
+    )
+
+
 def test_line_is_one_line_for_each_finding() -> None:
     assert rendered("line").split("\n") == [
         "flows/order.yaml:3:11: DF101 error: no state is called 'chrage' (hint: did you mean 'charge'?)",

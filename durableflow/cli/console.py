@@ -18,6 +18,7 @@ from durableflow.errors import Diagnostic, DurableflowError, ReplayError, Servic
 from durableflow.source import shown, visible
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import NoReturn
 
 DONE: Final = 0
@@ -43,6 +44,7 @@ __all__ = [
     "usage",
     "version",
     "visible",
+    "write_whole",
 ]
 
 
@@ -111,9 +113,25 @@ def exit_code(error: DurableflowError) -> int:
 
 
 _SERVER_ERROR: Final = 500
-# Store, owner, workers and project on this machine.
-_ENVIRONMENT_RANGES: Final = frozenset({"DF72", "DF73", "DF74", "DF75", "DF76"})
-_ENVIRONMENT_CODES: Final = frozenset({"DF704", "DF793"})
+# The store, its owner, and the machine's files and processes.
+_ENVIRONMENT_RANGES: Final = frozenset({"DF73", "DF74", "DF76"})
+_ENVIRONMENT_CODES: Final = frozenset({"DF704", "DF771", "DF793"})
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all: whoever reads it sees the old or the new text.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    made = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        made.write_text(text, encoding="utf-8")
+        made.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            made.unlink()
+        usage("DF793", f"'{shown(str(path))}' cannot be written: {error.strerror}")
 
 
 def version() -> str:

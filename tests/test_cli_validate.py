@@ -1,0 +1,175 @@
+"""The `validate` command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from shell import Shell, shell
+
+__all__ = ["shell"]
+
+GOOD = """\
+durableflow: "1"
+name: good
+states: [{name: a, type: pass}]
+"""
+BAD = """\
+durableflow: "1"
+name: bad
+states:
+  - {name: a, type: pass, next: c}
+  - {name: b, type: pass}
+"""
+WARNED = """\
+durableflow: "1"
+name: warned
+states: [{name: a, type: invoke, function: f}]
+"""
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_dot_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()  # no project file above counts
+
+
+def test_a_good_file_has_no_problems(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path, good_dot_yaml=GOOD)
+
+    ran = shell("validate", "good.yaml")
+
+    assert ran.code == 0
+    assert ran.err == "no problems in 1 file\n"
+
+
+def test_a_problem_is_shown_where_it_is_and_exits_1(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path, bad_dot_yaml=BAD)
+
+    ran = shell("validate", "bad.yaml")
+
+    assert ran.code == 1
+    assert "bad.yaml:4:33: DF302 no state is called 'c' here\n" in ran.out
+    assert "\n    4 |   - {name: a, type: pass, next: c}\n      |                                 ^\nhint: " in ran.out
+    assert ran.err == "1 error in 1 file\n"
+
+
+def test_standard_input_is_a_file_like_any_other(shell: Shell) -> None:
+    ran = shell("validate", "-", "--format", "line", stdin=BAD.encode())
+
+    assert ran.code == 1
+    assert "<stdin>:4:33: DF302 error: " in ran.out
+
+
+def test_a_folder_is_searched_for_workflows_and_nothing_else(shell: Shell, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        flows__good_dot_yaml=GOOD,
+        flows__deep__bad_dot_yml=BAD,
+        flows__good_dot_json='{"durableflow": "1", "name": "j", "states": [{"name": "a", "type": "pass"}]}',
+        flows__good_dot_test_dot_yaml="states: []",
+        flows__other_dot_yaml="states of: matter",
+        flows__other_dot_json="{not json, but about states",
+        flows__notes_dot_txt="states: []",
+        flows__node_modules__bad_dot_yaml=BAD,
+        _dot_hidden__bad_dot_yaml=BAD,
+        broken_dot_yaml="name: [\nstates:\n",
+    )
+
+    found = json.loads(shell("validate", "--format", "json").out)
+
+    assert found["files"] == ["broken.yaml", "flows/good.json", "flows/good.yaml", "flows/deep/bad.yml"]
+    assert {p["location"]["file"] for p in found["problems"] if p["severity"] == "error"} == {
+        "broken.yaml",
+        "flows/deep/bad.yml",
+    }
+
+
+def test_strict_makes_warnings_fail(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path, warned_dot_yaml=WARNED)
+
+    assert shell("validate", "warned.yaml").code == 0
+    assert shell("validate", "warned.yaml", "--strict").code == 1
+
+
+def test_the_limit_is_said_and_0_is_none(shell: Shell, tmp_path: Path) -> None:
+    states = "\n".join(f"  - {{name: s{n}, type: pass, nxt: a}}" for n in range(30))
+    write(tmp_path, many_dot_yaml=f'durableflow: "1"\nname: many\nstates:\n{states}\n')
+
+    cut, short, whole = (
+        shell("validate", "many.yaml", "--format", "line", *more) for more in ([], ["--limit", "3"], ["--limit", "0"])
+    )
+
+    assert [len(ran.out.splitlines()) for ran in (cut, short, whole)] == [20, 3, 30]
+    assert cut.err == "30 errors in 1 file (the first 20 of 30 findings are shown)\n"
+
+
+@pytest.mark.parametrize("form", ["json", "sarif"])
+def test_forms_for_tools_are_one_json_text(shell: Shell, tmp_path: Path, form: str) -> None:
+    write(tmp_path, bad_dot_yaml=BAD)
+
+    ran = shell("validate", "bad.yaml", "--format", form)
+
+    assert (ran.code, ran.err) == (1, "")
+    assert json.loads(ran.out)["version"] in (1, "2.1.0")
+
+
+def test_a_path_that_cannot_be_read_is_wrong_usage_and_the_rest_is_checked(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path, bad_dot_yaml=BAD)
+
+    ran = shell("validate", "missing.yaml", "bad.yaml", "--format", "line")
+
+    assert ran.code == 2
+    assert "DF701" in ran.out
+    assert "bad.yaml:4:33: DF302" in ran.out
+
+
+def test_handlers_are_imported_unless_told_otherwise(shell: Shell, tmp_path: Path) -> None:
+    step = 'durableflow: "1"\nname: s\ndefaults: {retry: [{}]}\nstates: [{name: a, type: step, handler: "work:missing"}]\n'
+    write(tmp_path, step_dot_yaml=step, work_dot_py="def there(payload): ...\n")
+
+    ran = shell("validate", "step.yaml", "--format", "line")
+
+    assert ran.code == 1
+    assert "step.yaml:4:41: DF522" in ran.out
+    assert shell("validate", "step.yaml", "--no-import").code == 0
+
+
+def test_a_broken_project_file_is_reported_once_and_its_workflows_are_checked_all_the_same(
+    shell: Shell, tmp_path: Path
+) -> None:
+    write(tmp_path, durableflow_dot_yaml='durableflow: "1"\nfunctons: {}\n', a_dot_yaml=BAD, b_dot_yaml=BAD)
+
+    by_file = shell("validate", "a.yaml", "b.yaml", "--format", "line")
+    by_folder = shell("validate", "--format", "line")
+
+    for ran in (by_file, by_folder):
+        assert ran.out.count("'functons'") == 1
+        assert ran.out.count("DF3") == 2
+
+
+def test_the_environment_and_the_functions_of_the_project_count(shell: Shell, tmp_path: Path) -> None:
+    workflow = 'durableflow: "1"\nname: e\nenv: [TABLE]\nstates: [{name: a, type: invoke, function: inventry}]\n'
+    project = 'durableflow: "1"\nworkflows: [.]\nfunctions: {inventory: {result: 1}}\n'
+    write(tmp_path, durableflow_dot_yaml=project, e_dot_yaml=workflow)
+
+    without, given = shell("validate", "e.yaml"), shell("validate", "e.yaml", "--env", "TABLE=orders")
+
+    assert "'TABLE' has no value here" in without.out
+    assert "'TABLE' has no value here" not in given.out
+    assert "did you mean 'inventory'?" in given.out
+
+
+def test_an_environment_value_must_be_one(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path, good_dot_yaml=GOOD)
+
+    ran = shell("validate", "good.yaml", "--env", "TABLE")
+
+    assert ran.code == 2
+    assert "DF792" in ran.err
