@@ -176,7 +176,8 @@ def test_a_full_disk_is_told_and_exits_1() -> None:
 
 
 @pytest.mark.parametrize(
-    "environment", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}, {"COLUMNS": "1"}]
+    "environment",
+    [{"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}, {"COLUMNS": "1"}],
 )
 def test_any_locale_and_width_will_do(tmp_path: Path, environment: dict[str, str]) -> None:
     file = tmp_path / "workflow.yaml"

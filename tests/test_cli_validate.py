@@ -131,7 +131,9 @@ def test_a_path_that_cannot_be_read_is_wrong_usage_and_the_rest_is_checked(shell
 
 
 def test_handlers_are_imported_unless_told_otherwise(shell: Shell, tmp_path: Path) -> None:
-    step = 'durableflow: "1"\nname: s\ndefaults: {retry: [{}]}\nstates: [{name: a, type: step, handler: "work:missing"}]\n'
+    step = (
+        'durableflow: "1"\nname: s\ndefaults: {retry: [{}]}\nstates: [{name: a, type: step, handler: "work:missing"}]\n'
+    )
     write(tmp_path, step_dot_yaml=step, work_dot_py="def there(payload): ...\n")
 
     ran = shell("validate", "step.yaml", "--format", "line")
