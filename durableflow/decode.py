@@ -471,6 +471,9 @@ def _type_unknown(finding: _Finding) -> Diagnostic:
     span = finding.document.span(path)
     value = _value_at(finding.document.value, path)
     kinds = _kinds(finding)
+    if value is None:
+        span = finding.document.key_span(path)
+        return finding.problem("DF156", "'type' is empty", f"write one of {_listed(kinds)}", span)
     if not isinstance(value, str):
         return finding.problem("DF156", f"'type' must be text, not {_kind(value)}", f"one of {_listed(kinds)}", span)
     message = f"'{shown(value)}' is not a type of {'check' if _is_check(finding) else 'state'}"
@@ -530,14 +533,17 @@ _ADVICE: Final[Mapping[tuple[str, str], str]] = {
 
 
 def _wrong_kind(finding: _Finding) -> Diagnostic:
-    kind = _kind(finding.value)
+    value = finding.value
     expected = str(finding.facts.get("expected") or _EXPECTED.get(finding.rule, "something else"))
-    field = _fields(finding.construct).get(str(finding.path[-1])) if finding.path else None
-    hint = _ADVICE.get((expected, kind)) or (field.description if field else None) or f"write {expected}"
-    if finding.value is None:
+    if value is None:
+        # An empty value has no width; its key can be shown.
+        span = finding.document.key_span(finding.path)
         message = f"{finding.key} is empty; it must be {expected}"
-        return finding.problem("DF156", message, "give it a value, or leave it out")
-    return finding.problem("DF156", f"{finding.key} must be {expected}, not {kind}", hint)
+        return finding.problem("DF156", message, "give it a value, or leave it out", span)
+    field = _fields(finding.construct).get(str(finding.path[-1]))
+    hint = _ADVICE.get((expected, _kind(value))) or (field.description if field else f"write {expected}")
+    found = _literal(value) if isinstance(value, float) else _kind(value)
+    return finding.problem("DF156", f"{finding.key} must be {expected}, not {found}", hint)
 
 
 def _wrong_form(finding: _Finding) -> Diagnostic:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 FILES = {"workflow": workflow_schema, "project": project_schema}
-quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def committed(name: str) -> Object:
@@ -119,7 +119,7 @@ def places(value: Json, path: tuple[str | int, ...] = ()) -> list[tuple[str | in
 
 
 @given(document=workflows(types={"step", "http", "wait", "choice", "loop", "map", "fail"}), data=st.data())
-@settings(quick, max_examples=150)
+@settings(quick, max_examples=80)
 def test_both_give_the_same_verdict_on_a_document_with_one_change(document: Object, data: st.DataObject) -> None:
     changed: Any = copy.deepcopy(document)
     path = data.draw(st.sampled_from(places(changed)))
