@@ -27,8 +27,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from durableflow import faults, library, values
+from durableflow.decision import Completion
 from durableflow.errors import DurableflowError, Fault, diagnostic
-from durableflow.interpreter import Completion
 from durableflow.source import shown
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
+    from durableflow.decision import Call
     from durableflow.errors import Diagnostic
-    from durableflow.interpreter import Call
     from durableflow.values import Json
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class PythonWorker:
         try:
             result = self._result(call)
         except Fault as fault:
-            return self._ended(call, fault=_sound(fault))
+            return self._ended(call, fault=sound(fault))
         return self._ended(call, result=result)
 
     def _result(self, call: Call) -> Json:
@@ -123,7 +123,7 @@ class PythonWorker:
             # The edge: whatever a handler raises is data from here on. SystemExit too, since an attempt that ends the
             # process would be made again for ever; KeyboardInterrupt is the user's and goes on.
             logger.warning("handler '%s' of state '%s' raised", reference, call.path, exc_info=error)
-            raise Fault(faults.foreign_name(type(error).__name__), _message(error)) from error
+            raise Fault(faults.foreign_name(type(error).__name__), message_of(error)) from error
         try:
             return values.checked(returned)
         except values.ValueRefusedError as error:
@@ -279,7 +279,7 @@ def _module(name: str, finder: RootFinder) -> ModuleType:
             raise _import_error("DF520", f"there is no module '{shown(name)}' in {folders}", None) from error
         raise _import_error(
             "DF521",
-            f"importing '{shown(name)}' raised {type(error).__name__}: {shown(_message(error))}",
+            f"importing '{shown(name)}' raised {type(error).__name__}: {shown(message_of(error))}",
             _where(error, finder),
         ) from error
 
@@ -396,7 +396,7 @@ def _model(target: Callable[..., object], positional: Sequence[inspect.Parameter
     return cast("_Model", annotation) if callable(getattr(annotation, "model_validate_json", None)) else None
 
 
-def _sound(fault: Fault) -> Fault:
+def sound(fault: Fault) -> Fault:
     """Return a fault whose members are what they should be, whatever a handler put there."""
     try:
         data = values.checked(fault.data)
@@ -406,10 +406,11 @@ def _sound(fault: Fault) -> Fault:
     return Fault(str(fault.name), str(fault.message), data)
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Return the text of an exception, or none where its author's `__str__` fails."""
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - an author's __str__ may raise anything
+    except Exception:  # noqa: BLE001 - it may raise anything
         return ""
 
 
@@ -425,7 +426,7 @@ def check_schema(schema: Json, value: Json) -> str | None:
     try:
         return check(value)
     except Exception as error:  # noqa: BLE001 - jsonschema raises what `referencing` and `re` do; all say: a bad schema
-        return f"the schema cannot be used: {shown(_message(error))}"
+        return f"the schema cannot be used: {shown(message_of(error))}"
 
 
 @lru_cache(maxsize=256)

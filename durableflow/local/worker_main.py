@@ -1,0 +1,256 @@
+"""What does a worker process do? One job at a time for the service that started it, until that service is gone.
+
+A job is one invocation of a durable function (the driver runs it; its requests to the service go back over the socket)
+or one of a plain Python function. The process stands for what Lambda calls an execution environment: it is started for
+one set of folders, keeps its modules and plans between jobs, and may die without taking anything with it.
+
+It loads what its jobs need and nothing else; neither the front end (PyYAML, pydantic, Jinja2) nor the store.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+
+from durableflow import driver, plan, values, work
+from durableflow.errors import Diagnostic, Fault, ServiceError
+from durableflow.local.frames import Channel
+from durableflow.operations import error_from_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from durableflow.decision import Call, Completion
+    from durableflow.operations import ErrorObject
+    from durableflow.plan import Plan
+    from durableflow.values import Json, Object
+
+LABEL_END: Final = "\x1f"
+"""Stands between the label of a line of output and the line (see `workers.py`, which reads them)."""
+RESPONSE_MAX_BYTES: Final = 6 * 1024 * 1024
+"""Largest response of a function, as on Lambda."""
+STACK_FRAMES: Final = 20
+
+
+def main(start: Mapping[str, Any]) -> NoReturn:
+    """Run a worker process.
+
+    Args:
+        start: `channel` and `lifeline`, descriptors of a socket and of a pipe whose other end the service holds;
+            `roots`, the folders that handlers are imported from.
+    """
+    threading.Thread(target=_die_with_service, args=(start["lifeline"],), daemon=True).start()
+    faulthandler.enable()
+    sys.stdout = sys.stderr = output = Output(2)
+    logging.basicConfig(stream=output, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("durableflow.handlers").setLevel(logging.INFO)
+    jobs = Jobs(Channel(socket.socket(fileno=start["channel"])), [Path(root) for root in start["roots"]], output)
+    try:
+        jobs.serve()
+    except BaseException:  # noqa: BLE001 - the edge of the process
+        traceback.print_exc()
+        os._exit(1)
+    # Not sys.exit: threads of handlers that have been abandoned must not hold the process back.
+    os._exit(0)
+
+
+def _die_with_service(lifeline: int) -> NoReturn:
+    """End this process, handlers and all, at the moment the service's process is gone."""
+    os.read(lifeline, 1)
+    os._exit(1)
+
+
+class Output(io.TextIOWrapper):
+    """Standard output and error: whole lines, each with the label of what its thread works on."""
+
+    def __init__(self, descriptor: int) -> None:
+        raw = open(descriptor, "wb", buffering=0, closefd=False)  # noqa: SIM115 - lives as long as the process
+        super().__init__(cast("Any", raw), encoding="utf-8", errors="backslashreplace", write_through=True)
+        self._threads = threading.local()
+        self._label = ""
+
+    def write(self, text: str, /) -> int:
+        """Write the lines that are complete, keep the rest."""
+        *lines, rest = (getattr(self._threads, "rest", "") + text).split("\n")
+        self._threads.rest = rest
+        for line in lines:
+            self._line(line)
+        return len(text)
+
+    @contextmanager
+    def labelled(self, label: str, *, everywhere: bool = False) -> Generator[None]:
+        """Label the lines of this thread; `everywhere` those of threads without a label of their own, too."""
+        before = getattr(self._threads, "label", None)
+        self._threads.label = label
+        if everywhere:
+            self._label = label
+        try:
+            yield
+        finally:
+            if rest := getattr(self._threads, "rest", ""):
+                self._threads.rest = ""
+                self._line(rest)
+            self._threads.label = before
+
+    def _line(self, line: str) -> None:
+        label = getattr(self._threads, "label", None) or self._label
+        super().write(f"{label}{LABEL_END}{line}\n")
+
+
+class Jobs:
+    """Takes jobs from the service and answers each."""
+
+    def __init__(self, channel: Channel, roots: Sequence[Path], output: Output) -> None:
+        self._channel = channel
+        self._finder = work.RootFinder.installed(roots)
+        self._worker = _Labelling(work.PythonWorker(roots, clock_ms=self._clock_ms), output)
+        self._output = output
+        self._asked = _Asked(channel)
+        self._plans: dict[str, Plan] = {}
+        self._clock_offset = 0
+
+    def serve(self) -> None:
+        """Work until the service closes the channel."""
+        while (job := cast("Any", self._channel.receive())) is not None:
+            # From here on, a process that dies may have had an effect.
+            self._channel.send({"begun": True})
+            with self._output.labelled(job["label"], everywhere=True):
+                end = self._durable(job) if job["kind"] == "durable" else self._plain(job)
+            self._channel.send({"end": end})
+
+    def _durable(self, job: Mapping[str, Any]) -> Object:
+        digest: str = job["digest"]
+        self._clock_offset = job["clock_offset"]
+        try:
+            if digest not in self._plans:
+                self._plans[digest] = plan.from_json(job["plan"])
+            output = driver.run_invocation(
+                job["event"],
+                plan=self._plans[digest],
+                service=self._asked,
+                worker=self._worker,
+                env=os.environ,
+                check_schema=work.check_schema,
+                clock_ms=self._clock_ms,
+                log=_unlogged,
+            )
+        except Exception as error:  # noqa: BLE001 - the edge: what leaves the driver makes the service invoke again
+            return {"error": cast("Json", _error(error))}
+        return {"output": output}
+
+    def _clock_ms(self) -> int:
+        return work.system_milliseconds() + self._clock_offset
+
+    def _plain(self, job: Mapping[str, Any]) -> Object:
+        try:
+            event = values.from_text(job["payload"])
+        except values.ValueRefusedError as error:
+            return _refused("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}")
+        try:
+            handler = work.function(job["handler"], self._finder)
+            returned = handler(event, LambdaContext(job))
+        except work.HandlerError as error:
+            return {"error": cast("Json", error_from_fault(Fault(error.name, error.problem.message)))}
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge: what a function raises is its error
+            return {"error": cast("Json", _error(error))}
+        try:
+            text = values.to_text(cast("Json", returned))
+        except (TypeError, ValueError, RecursionError) as error:
+            return _refused("Runtime.MarshalError", f"Unable to marshal response: {error}")
+        if (size := values.size_bytes(text)) > RESPONSE_MAX_BYTES:
+            limit = f"{RESPONSE_MAX_BYTES} bytes"
+            return _refused("Function.ResponseSizeTooLarge", f"Response of {size} bytes is larger than {limit}")
+        return {"text": text}
+
+
+def _unlogged(_level: int, _happened: str, _facts: Object) -> None:
+    """Say nothing: what the driver would log is in the history that the service keeps."""
+
+
+def _refused(name: str, message: str) -> Object:
+    return {"error": {"ErrorType": name, "ErrorMessage": message}}
+
+
+def _error(error: BaseException) -> ErrorObject:
+    """Return an exception as Lambda reports it: bare class name, message, stack; a Fault as it chose."""
+    fault = error if isinstance(error, Fault) else Fault(type(error).__name__, work.message_of(error))
+    made = error_from_fault(work.sound(fault))
+    # From the function on; what stands before is this module.
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    if frames and "ErrorData" not in made and len(fault.message) < 8_192:
+        made["StackTrace"] = [entry[:512] for entry in traceback.format_list(frames[-STACK_FRAMES:])]
+    return made
+
+
+class _Asked:
+    """The service, as the driver sees it: each request goes over the channel and waits for its answer."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._asking = threading.Lock()
+
+    def checkpoint_durable_execution(self, **members: Any) -> Mapping[str, Any]:
+        return self._ask("checkpoint_durable_execution", members)
+
+    def get_durable_execution_state(self, **members: Any) -> Mapping[str, Any]:
+        return self._ask("get_durable_execution_state", members)
+
+    def _ask(self, method: str, members: Object) -> Mapping[str, Any]:
+        with self._asking:
+            self._channel.send({"ask": method, "members": members})
+            answer = cast("Any", self._channel.receive())
+        if answer is None:
+            os._exit(1)  # the service is gone
+        if refusal := answer.get("refusal"):
+            raise ServiceError(
+                Diagnostic(code="DF511", message=refusal["message"]),
+                name=refusal["name"],
+                status=refusal["status"],
+                is_retryable=refusal["is_retryable"],
+            )
+        return cast("Mapping[str, Any]", answer["reply"])
+
+
+class _Labelling:
+    """A worker whose calls' output carries the state's name."""
+
+    def __init__(self, worker: driver.Worker, output: Output) -> None:
+        self._worker = worker
+        self._output = output
+
+    def run(self, call: Call) -> Completion:
+        """Do the work of a call."""
+        with self._output.labelled(call.path):
+            return self._worker.run(call)
+
+
+class LambdaContext:
+    """The second argument of a plain function, with the members of Lambda's that mean something here."""
+
+    memory_limit_in_mb = 512
+    client_context = None
+    identity = None
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        self.aws_request_id: str = job["id"]
+        self.function_name: str = job["function_name"]
+        self.function_version: str = job["function_version"]
+        self.invoked_function_arn: str = job["function_arn"]
+        self.tenant_id: str | None = job["tenant_id"]
+        self.log_group_name = f"/aws/lambda/{self.function_name}"
+        self.log_stream_name = "local"
+        self._ends_at: float = time.monotonic() + job["seconds"]
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long the function may still take, in milliseconds."""
+        return max(0, round((self._ends_at - time.monotonic()) * 1000))

@@ -1,0 +1,497 @@
+"""Who runs a job here, and what if that dies? A bounded pool of worker processes, the service's side.
+
+Each lane of the pool is a thread with at most one process. A lane takes a task, has it done, reports the end, takes the
+next; what a task does to its process (crash, `os._exit`, running out of time) is the end of that task and of nothing
+else. Processes are started on demand and reused by tasks of the same environment. They hold the read end of a pipe
+whose write end only this process has: when it dies, however it dies, they die at once.
+
+Processes lead sessions of their own, so a Ctrl-C in the terminal reaches this process alone, and ending one ends what
+its handlers have started. POSIX only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
+
+from durableflow.errors import ServiceError
+from durableflow.local.frames import Channel
+from durableflow.local.programs import LINE_BYTES, Program, ProgramError, ending, kill_session
+from durableflow.local.worker_main import LABEL_END
+from durableflow.source import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from durableflow.operations import ErrorObject
+    from durableflow.plan import Plan
+    from durableflow.values import Json, Object
+
+logger = logging.getLogger(__name__)
+
+TIME_LIMIT_SECONDS: Final = 900.0
+"""Longest invocation, as on Lambda; every wait here has this end (reliability.md B22)."""
+_LEFT_OVER_SECONDS: Final = 1.0
+"""How long output is waited for that a left-over child of a handler may hold open."""
+
+# The process imports from where this one imports, whether durableflow is installed or a folder on the path.
+_BOOT: Final = (
+    "import json, sys; start = json.loads(sys.argv.pop()); sys.path[:] = start['path']; "
+    "from durableflow.local.worker_main import main; main(start)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What a worker process is started for; processes are reused only within one.
+
+    Args:
+        roots: folders that handlers are imported from, absolute.
+        folder: the process's working directory.
+    """
+
+    roots: tuple[Path, ...]
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durable:
+    """One invocation of a workflow.
+
+    Args:
+        id: of the job; what the end is reported under.
+        label: whose output it is, for people.
+        environment: where its handlers are.
+        plan: the workflow.
+        event: as Lambda would hand it over.
+        clock_offset: milliseconds by which the service's clock is ahead of the machine's.
+    """
+
+    id: str
+    label: str
+    environment: Environment
+    plan: Plan
+    event: Object
+    clock_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Python:
+    """One invocation of a plain Python function with the text of its event."""
+
+    id: str
+    label: str
+    environment: Environment
+    handler: str
+    payload: str
+    function_name: str
+    function_version: str
+    function_arn: str
+    tenant_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One run of a program with the event on standard input and the result on standard output."""
+
+    id: str
+    label: str
+    arguments: tuple[str, ...]
+    folder: Path
+    payload: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fixed:
+    """An answer that is known already."""
+
+    id: str
+    label: str
+    end: End
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a task ended: with an error; or a durable function's output; or a plain function's text."""
+
+    output: Json = None
+    text: str | None = None
+    error: ErrorObject | None = None
+
+
+Task: TypeAlias = Durable | Python | Command | Fixed
+
+
+class Asked(Protocol):
+    """Answers what an invocation asks of the service."""
+
+    def __call__(self, method: str, members: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Call the API method with these members."""
+        ...
+
+
+def to_standard_error(label: str, line: str) -> None:
+    """Show one line that a handler or target wrote."""
+    print(f"{visible(label)} | {visible(line)}", file=sys.stderr, flush=True)  # noqa: T201 - this is the output
+
+
+class Pool:
+    """Has tasks done, a bounded number at a time.
+
+    Args:
+        asked: called, from the lane's thread, with each request of an invocation to the service.
+        ended: called, from the lane's thread, with a task's id and its end.
+        size: most lanes, None for the number of CPUs and two; at least 1.
+        environ: environment of all processes, None for this process's own.
+        log: called with each line that a handler or target writes, and whose it is.
+        time_limit_seconds: a task that takes longer is ended.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings, all by keyword
+        self,
+        *,
+        asked: Asked,
+        ended: Callable[[str, End], None],
+        size: int | None = None,
+        environ: Mapping[str, str] | None = None,
+        log: Callable[[str, str], None] = to_standard_error,
+        time_limit_seconds: float = TIME_LIMIT_SECONDS,
+    ) -> None:
+        self.asked = asked
+        self.ended = ended
+        self.environ = dict(os.environ if environ is None else environ)
+        self.log = log
+        self.time_limit_seconds = time_limit_seconds
+        self._size = max(1, size if size is not None else (os.cpu_count() or 1) + 2)
+        self._changed = threading.Condition()
+        self._waiting: deque[Task] = deque()
+        self._lanes: list[_Lane] = []
+        self._idle: list[_Lane] = []
+        self._unreported = 0
+        self._is_closed = False
+
+    def start(self, task: Task) -> None:
+        """Have a task done as soon as a lane is free; returns at once. After `close` nothing is started any more."""
+        with self._changed:
+            if self._is_closed:
+                return
+            self._unreported += 1
+            if lane := self._free(task):
+                lane.inbox.put(task)
+            else:
+                self._waiting.append(task)
+
+    def close(self, *, drain_seconds: float = 0.0) -> None:
+        """Start nothing more, wait a while for what runs, end the rest, and return when no process is left.
+
+        The ends of tasks that are cut off are not reported; for the service they are still running, which is what makes
+        them resume later.
+        """
+        deadline = time.monotonic() + drain_seconds
+        with self._changed:
+            self._is_closed = True
+            self._unreported -= len(self._waiting)
+            self._waiting.clear()
+            while self._unreported and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+        for lane in self._lanes:
+            lane.end()
+        for lane in self._lanes:
+            lane.join()
+
+    def report(self, lane: _Lane, task: Task, end: End) -> Task | None:
+        """Report the end of a task and return what its lane does next, or None when it is idle.
+
+        The lane is free before the end is reported, since the report often starts the very task that fits it best.
+        """
+        with self._changed:
+            following = next((t for t in self._waiting if _environment(t) in (None, lane.environment)), None)
+            if following is None and self._waiting:
+                following = self._waiting[0]
+            if following is None:
+                self._idle.append(lane)
+            else:
+                self._waiting.remove(following)
+        try:
+            self.ended(task.id, end)
+        except Exception:  # the edge of the lane's thread: one that dies would take its place in the pool along
+            logger.exception("the end of '%s' could not be reported", task.label)
+        with self._changed:
+            self._unreported -= 1
+            self._changed.notify_all()
+        return following
+
+    def _free(self, task: Task) -> _Lane | None:
+        # The lane that worked last is warmest; one without a process costs a start, one with another's costs two.
+        wanted = _environment(task)
+        fitting = [lane for lane in self._idle if wanted in (None, lane.environment)]
+        fitting = fitting or [lane for lane in self._idle if lane.environment is None]
+        if not fitting and len(self._lanes) < self._size:
+            lane = _Lane(self, len(self._lanes))
+            self._lanes.append(lane)
+            lane.start()
+            return lane
+        if fitting or self._idle:
+            lane = fitting[-1] if fitting else self._idle[0]
+            self._idle.remove(lane)
+            return lane
+        return None
+
+
+def _environment(task: Task) -> Environment | None:
+    return task.environment if isinstance(task, (Durable, Python)) else None
+
+
+class _Lane(threading.Thread):
+    """One task at a time, in one process that is kept while its environment is wanted."""
+
+    def __init__(self, pool: Pool, number: int) -> None:
+        super().__init__(name=f"durableflow-lane-{number}", daemon=True)
+        self.inbox: SimpleQueue[Task | None] = SimpleQueue()
+        self.environment: Environment | None = None
+        self._pool = pool
+        self._process: _Process | None = None
+        self._program: Program | None = None
+        self._guard = threading.Lock()
+        self._is_ended = threading.Event()
+
+    def run(self) -> None:
+        """Do tasks until the lane is ended."""
+        while (task := self.inbox.get()) is not None:
+            while task is not None:
+                end = self._done(task)
+                # Cut off, not ended: for the service the task is still running.
+                task = None if self._is_ended.is_set() else self._pool.report(self, task, end)
+        self._drop()
+
+    def end(self) -> None:
+        """End the lane and whatever it runs; called from another thread."""
+        with self._guard:
+            self._is_ended.set()
+            if self._process:
+                self._process.kill()
+            if self._program:
+                self._program.kill()
+        self.inbox.put(None)
+
+    def _done(self, task: Task) -> End:
+        try:
+            match task:
+                case Fixed():
+                    return task.end
+                case Command():
+                    return self._commanded(task)
+                case Durable() | Python():
+                    # A process may have died while it was idle; nothing has begun, so another one takes the task.
+                    return self._process_for(task).do(task) or self._process_for(task).do(task) or _not_started()
+        except Exception as error:  # the edge of this thread: no descriptors, no memory, a defect of ours
+            if not self._is_ended.is_set():
+                logger.exception("'%s' could not be run", task.label)
+            self._drop()
+            return _failed("Runtime.Unknown", f"{type(error).__name__}: {error}")
+
+    def _process_for(self, task: Durable | Python) -> _Process:
+        if self._process and (self.environment != task.environment or not self._process.is_alive()):
+            self._drop()
+        if self._process is None:
+            with self._guard:
+                self._refuse_after_end()
+                self._process = _Process(self._pool, task.environment)
+                self.environment = task.environment
+        return self._process
+
+    def _drop(self) -> None:
+        process, self._process, self.environment = self._process, None, None
+        if process:
+            process.release()
+
+    def _commanded(self, task: Command) -> End:
+        pool = self._pool
+        try:
+            with self._guard:
+                self._refuse_after_end()
+                self._program = Program(
+                    task.arguments,
+                    folder=task.folder,
+                    environ=pool.environ,
+                    on_line=lambda line: pool.log(task.label, line),
+                )
+            return End(text=self._program.result(task.payload.encode(), seconds=pool.time_limit_seconds))
+        except TimeoutError:
+            return _timed_out(pool.time_limit_seconds)
+        except ProgramError as error:
+            return _failed("CommandFailed", str(error))
+        finally:
+            with self._guard:
+                self._program = None
+
+    def _refuse_after_end(self) -> None:
+        if self._is_ended.is_set():
+            raise RuntimeError("the pool has been closed")
+
+
+class _Process:
+    """A worker process, from the lane's side."""
+
+    def __init__(self, pool: Pool, environment: Environment) -> None:
+        self._pool = pool
+        self._plans: set[str] = set()
+        self._label = "worker"
+        ours, theirs = socket.socketpair()
+        lifeline, life = os.pipe()
+        self._life = os.fdopen(life, "wb", buffering=0)
+        start: Object = {
+            "channel": theirs.fileno(),
+            "lifeline": lifeline,
+            "roots": [str(root) for root in environment.roots],
+            "path": [str(Path(entry).absolute()) for entry in sys.path],
+        }
+        try:
+            self._popen = subprocess.Popen(  # noqa: S603 - this interpreter
+                [sys.executable, "-c", _BOOT, json.dumps(start)],
+                cwd=environment.folder,
+                env=pool.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(), lifeline),
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            self._life.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(lifeline)
+        self._stream = ours
+        self._channel = Channel(ours)
+        self._reader = threading.Thread(target=self._read_output, daemon=True)
+        self._reader.start()
+
+    def is_alive(self) -> bool:
+        """Say whether the process can take a task."""
+        return self._popen.poll() is None
+
+    def do(self, task: Durable | Python) -> End | None:
+        """Have one task done, or return None when it has not begun; the process may be gone afterwards."""
+        self._label = task.label
+        has_begun = False
+        deadline = time.monotonic() + self._pool.time_limit_seconds
+        try:
+            self._send(_message(task, is_plan_known=self._knows(task), seconds=self._pool.time_limit_seconds), deadline)
+            while (message := self._receive(deadline)) is not None:
+                has_begun = True
+                if (end := message.get("end")) is not None:
+                    return End(**cast("dict[str, Any]", end))
+                if "ask" in message:
+                    self._send(self._answer(message), deadline)
+        except TimeoutError:
+            self.release()
+            return _timed_out(self._pool.time_limit_seconds)
+        except OSError:
+            pass  # the process went away while we were speaking to it
+        code = self.release()
+        return _failed("Runtime.ExitError", f"Runtime exited with error: {ending(code)}") if has_begun else None
+
+    def kill(self) -> None:
+        """End the process from another thread; its lane will notice."""
+        if self._popen.returncode is None:
+            kill_session(self._popen)
+
+    def release(self) -> int:
+        """End the process, if it has not ended, with everything that it has started; return its exit code."""
+        # Before it is waited for, so that the number still belongs to it. Where it is ending, its code is settled: a
+        # process sets it first and closes its sockets then.
+        self.kill()
+        code = self._popen.wait()
+        self._reader.join(_LEFT_OVER_SECONDS)
+        self._channel.close()
+        self._life.close()
+        return code
+
+    def _knows(self, task: Durable | Python) -> bool:
+        if isinstance(task, Python) or task.plan.digest in self._plans:
+            return True
+        self._plans.add(task.plan.digest)
+        return False
+
+    def _send(self, message: Object, deadline: float) -> None:
+        self._stream.settimeout(max(0.001, deadline - time.monotonic()))
+        self._channel.send(message)
+
+    def _receive(self, deadline: float) -> Object | None:
+        self._stream.settimeout(max(0.001, deadline - time.monotonic()))
+        return self._channel.receive()
+
+    def _answer(self, message: Object) -> Object:
+        try:
+            reply = self._pool.asked(cast("str", message["ask"]), cast("dict[str, Any]", message["members"]))
+        except ServiceError as error:
+            return _refusal(error.name, error.problem.message, error.status, is_retryable=error.is_retryable)
+        except Exception as error:  # the edge: the service is in trouble, the invocation will be made again
+            logger.exception("the service could not answer")
+            return _refusal("ServiceException", f"{type(error).__name__}: {error}", 500, is_retryable=True)
+        return {"reply": cast("Json", reply)}
+
+    def _read_output(self) -> None:
+        output = self._popen.stdout
+        assert output is not None
+        with output:
+            while line := output.readline(LINE_BYTES):
+                text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
+                label, separator, rest = text.partition(LABEL_END)
+                self._pool.log(*((label or self._label, rest) if separator else (self._label, text)))
+
+
+def _message(task: Durable | Python, *, is_plan_known: bool, seconds: float) -> Object:
+    match task:
+        case Durable():
+            return {
+                "kind": "durable",
+                "label": task.label,
+                "digest": task.plan.digest,
+                "plan": None if is_plan_known else task.plan.to_json(),
+                "event": task.event,
+                "clock_offset": task.clock_offset,
+            }
+        case Python():
+            return {
+                "kind": "python",
+                "id": task.id,
+                "label": task.label,
+                "handler": task.handler,
+                "payload": task.payload,
+                "function_name": task.function_name,
+                "function_version": task.function_version,
+                "function_arn": task.function_arn,
+                "tenant_id": task.tenant_id,
+                "seconds": seconds,
+            }
+
+
+def _not_started() -> End:
+    return _failed("Runtime.ExitError", "the worker process does not start; its output above says why")
+
+
+def _timed_out(seconds: float) -> End:
+    return _failed("Sandbox.Timedout", f"Task timed out after {seconds:.2f} seconds")
+
+
+def _failed(name: str, message: str) -> End:
+    return End(error={"ErrorType": name, "ErrorMessage": message})
+
+
+def _refusal(name: str, message: str, status: int, *, is_retryable: bool) -> Object:
+    return {"refusal": {"name": name, "message": message, "status": status, "is_retryable": is_retryable}}
