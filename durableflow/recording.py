@@ -25,16 +25,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from durableflow import values
+from durableflow.decision import Failed, Pending, Succeeded
 from durableflow.errors import UsageError, diagnostic
-from durableflow.interpreter import Failed, Pending, Succeeded, decide
+from durableflow.interpreter import decide
 from durableflow.operations import DETAILS, TERMINAL, checked_operation, milliseconds_from_reply
 from durableflow.source import Mark, Source, Span, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from durableflow.decision import Decision, Outcome, SchemaCheck
     from durableflow.errors import ReplayError
-    from durableflow.interpreter import Decision, Outcome, SchemaCheck
     from durableflow.operations import Operation
     from durableflow.plan import Plan
     from durableflow.values import Json, Object
@@ -220,7 +221,7 @@ def _brief(value: Json) -> str:
 
 # Normalising: the same execution gives the same file everywhere.
 
-_GENERATED_NAME = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
+_GENERATED = re.compile(r"(?<![\w-])(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32})(?![\w-])")
 _ARN = re.compile(r"arn:[a-z0-9-]+:lambda:[a-z0-9-]+:\d{12}:function:[^\s\"'\\/]+/durable-execution/[\w-]+/[\w-]+")
 _WHOLE_SECOND: Final = 1000
 
@@ -240,7 +241,7 @@ def normalised(operations: Iterable[Operation]) -> list[Operation]:
         if callback := operation.get("CallbackDetails", {}).get("CallbackId"):
             replaced.setdefault(callback, f"callback-{len(replaced)}")
     for text in _texts(cast("Json", listed)):
-        for generated in (*_ARN.findall(text), *_GENERATED_NAME.findall(text)):
+        for generated in (*_ARN.findall(text), *_GENERATED.findall(text)):
             replaced.setdefault(generated, f"generated-{len(replaced)}")
     made = _replacing(cast("Json", [_timed(operation, times) for operation in listed]), replaced)
     return cast("list[Operation]", made)
@@ -576,6 +577,9 @@ def _apply(found: dict[str, dict[str, Any]], event: Mapping[str, Any], kind: str
     given: dict[str, Any] = event.get(f"{event['EventType']}Details") or {}
     details: dict[str, Any] = operation.setdefault(DETAILS[operation["Type"]], {})
     operation["Status"] = _ENDS.get(what, "STARTED")
+    if what != "Started":  # the outcome of an attempt takes the place of the one before
+        details.pop("Result", None)
+        details.pop("Error", None)
     if (result := _payload(given.get("Result"))) is not None:
         details["Result"] = result
     if (error := _payload(given.get("Error"))) is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from durableflow import values
 from durableflow.errors import Fault, ServiceError, diagnostic
-from durableflow.ledger import Arm, EndExecution, Ledger, StartTarget, Target, settle
+from durableflow.ledger import Changes, EndExecution, Ledger, StartTarget, Target, execution_started, settle
 from durableflow.operations import TERMINAL, Operation, error_from_fault
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class MemoryService:
     before_checkpoint: Callable[[int], None] | None = None
     after_checkpoint: Callable[[int, dict[str, Any]], None] | None = None
     operations: dict[str, Operation] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     outcome: EndExecution | None = None
     _token: int = 0
@@ -75,6 +76,8 @@ class MemoryService:
             "StartTimestamp": self.now,
             "ExecutionDetails": {"InputPayload": self.input},
         }
+        started = execution_started(now=self.now, payload=self.input, timeout_seconds=None)
+        self.events.append({"EventId": 1, **started})
 
     @property
     def updates(self) -> list[dict[str, Any]]:
@@ -111,8 +114,7 @@ class MemoryService:
         changes = self._ledger().apply(members["Updates"])
         self.requests.append(members)
         self._token += 1
-        for operation in changes.operations:
-            self._put(operation)
+        self._keep(changes)
         for effect in changes.effects:
             if isinstance(effect, StartTarget):
                 self._started.append(effect)
@@ -153,9 +155,13 @@ class MemoryService:
         if token != self._current():
             raise refusal("InvalidParameterValueException", "Invalid checkpoint token", 400)
 
-    def _put(self, operation: Operation) -> None:
-        self.operations[operation["Id"]] = operation
-        self._unseen[operation["Id"]] = None
+    def _keep(self, changes: Changes | None) -> None:
+        assert changes
+        for operation in changes.operations:
+            self.operations[operation["Id"]] = operation
+            self._unseen[operation["Id"]] = None
+        for event in changes.events:
+            self.events.append({"EventId": len(self.events) + 1, **event})
 
     def _shown(self, operation: Operation) -> dict[str, Any]:
         shown: dict[str, Any] = dict(operation)
@@ -183,8 +189,7 @@ class MemoryService:
             changes = settle(operation, "success", now=self.now, result=values.to_text(result))
         except Fault as fault:
             changes = settle(operation, "failure", now=self.now, error=error_from_fault(fault))
-        if changes:
-            self._put(changes.operations[0])
+        self._keep(changes)
 
     def sleep(self) -> bool:
         """Move the clock to the next timer and let it ring; say whether there was one."""
@@ -197,8 +202,8 @@ class MemoryService:
             return False
         self.now = max(self.now, min(due.values()))
         for key, time in due.items():
-            if time <= self.now and (changes := settle(self.operations[key], "due", now=self.now)):
-                self._put(changes.operations[0])
+            if time <= self.now:
+                self._keep(settle(self.operations[key], "due", now=self.now))
         return True
 
     def run(self, handler: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
@@ -215,4 +220,4 @@ def _due(operation: Operation) -> int | None:
     )
 
 
-__all__ = ["ARN", "START", "Arm", "MemoryService", "moment", "refusal", "seconds"]
+__all__ = ["ARN", "START", "MemoryService", "moment", "refusal", "seconds"]

@@ -1,8 +1,8 @@
 """Golden cases: a workflow, what is recorded, and what is decided on it.
 
-`tests/cases/<topic>/<name>/` holds `workflow.yaml`, `history.json` (a recording; its `turns` are what is fed afterwards:
-operations that changed, calls that ended) and `updates.json`: the decision of each turn, and what the interpreter came
-to on its way. `pytest --update-golden` writes `updates.json` anew, for review.
+`tests/cases/<topic>/<name>/` holds `workflow.yaml`, `history.json` (a recording; its `turns` are what is fed
+afterwards: operations that changed, calls that ended) and `updates.json`: the decision of each turn, and what the
+interpreter came to on its way. `pytest --update-golden` writes `updates.json` anew, for review.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import pytest
 
 from durableflow import recording
 from durableflow.compiler import compile_workflow
+from durableflow.decision import Completion
 from durableflow.errors import Fault
-from durableflow.interpreter import Completion, Run
+from durableflow.interpreter import Run
 from durableflow.ledger import Ledger, Target
 from durableflow.operations import operation_id
 from durableflow.source import Source
@@ -92,7 +93,7 @@ def test_the_service_accepts_what_is_decided(name: str) -> None:
 def test_every_row_of_the_invoke_tables_has_a_case() -> None:
     rows = " ".join(name.removeprefix("invoke/") for name in NAMES if name.startswith("invoke/4."))
     assert all(f"4.1-row-{row}-" in rows for row in range(1, 10))
-    # Row 5 is row 9 of 4.1. Rows 14, 15, 17 and 19 show in every case: payloads and results are plain JSON, a timeout is
-    # nowhere on the wire, "tracked" stands with the visits, a suspension names no time.
+    # Row 5 is row 9 of 4.1. Rows 14, 15, 17 and 19 show in every case: payloads and results are plain JSON, no timeout
+    # is on the wire, "tracked" stands with the visits, a suspension names no time.
     for row in ("01", "02", "03", "04", "06", "07", "08", "09", "10", "11", "12", "13", "16", "18", "20"):
         assert f"-{row}-" in rows
