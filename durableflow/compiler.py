@@ -5,7 +5,7 @@
 :func:`understand` goes as far as the problems and accepts the whole language; :func:`compile_workflow` goes to the end
 and refuses what this version cannot run yet. In the Plan everything is resolved: templates are trees, retry policies
 and defaults stand at each state, loaded files and schemas are part of it. The same definition gives the same bytes;
-comments, white space and the order in which a mapping's keys are written do not reach it, places only as `at`.
+comments, white space and the order of fields do not reach it, places only as `at`.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ _ARTICLES: Final = {"aws": "an"}
 def _not_yet(subject: Subject) -> Iterator[Diagnostic]:
     workflow, document = subject.workflow, subject.document
     for path in _workflow_fields(workflow):
-        message = f"the workflow has {_named(path[-1])}; {_NOT_YET}"
+        message = f"the workflow has {' with '.join(map(_named, path))}; {_NOT_YET}"
         yield diagnostic("DF391", message, span=document.key_span(path))
     for placed in subject.places:
         yield from _state_not_yet(placed, document)

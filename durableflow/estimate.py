@@ -2,13 +2,13 @@
 
 A durable execution has a budget of operations, 3,000 by default, so the author should know the price before the run.
 The worst path takes the dearest arm of every choice, every iteration, every attempt, fails as late as it can, undoes
-everything and runs every catcher's states. What the file does not say (how many items a list will have) is assumed,
-and each assumption is reported with the number.
+everything and runs every catcher's states; of a map's items one is that unlucky. What the file does not say (how many
+items a list will have) is assumed, and each assumption is reported with the number.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
 from durableflow.model import (
@@ -42,7 +42,7 @@ ASSUMED_POLLS: Final = 100
 _ASSUMPTIONS_SHOWN: Final = 3
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """The price of the worst path.
 
@@ -51,8 +51,8 @@ class Estimate:
         assumptions: what was assumed, each as a phrase such as `map 'all' assumed 1,000 items`.
     """
 
-    operations: int = 0
-    assumptions: list[str] = field(default_factory=list[str])
+    operations: int
+    assumptions: tuple[str, ...]
 
     def __str__(self) -> str:
         if not self.assumptions:
@@ -69,13 +69,15 @@ def estimate(workflow: Workflow) -> Estimate:
     total = pricing.all_of(workflow.states) + catchers + pricing.all_of(workflow.finally_)
     if workflow.timeout is not None:
         total += 1
-    return Estimate(total, pricing.assumptions)
+    return Estimate(operations=total, assumptions=tuple(pricing.assumptions))
 
 
 class _Pricing:
     def __init__(self, workflow: Workflow) -> None:
         self._workflow = workflow
-        self.assumptions: list[str] = []
+        self._iterations = 1
+        self._counts_retries = True
+        self.assumptions: dict[str, None] = {}
 
     def all_of(self, states: Sequence[State]) -> int:
         return sum(map(self._state, states))
@@ -95,7 +97,7 @@ class _Pricing:
         return once * (1 + repeats) + repeats  # a wait before each new attempt
 
     def _retries(self, state: State) -> int:
-        if not isinstance(state, RetriedState):
+        if not isinstance(state, RetriedState) or not self._counts_retries:
             return 0
         retry = state.retry
         if retry is None and isinstance(state, (Invoke, Step, Aws, Http, ChildWorkflow)) and self._workflow.defaults:
@@ -112,7 +114,7 @@ class _Pricing:
                 return 1 + timeout
             case ChildWorkflow():
                 if state.mode == "inline":
-                    self.assumptions.append(f"the inline workflow '{state.workflow}' counted as 1")
+                    self.assumptions[f"the inline workflow '{state.workflow}' counted as 1"] = None
                 return 1 + timeout
             case Step() | Aws() | Http() | Wait():
                 return 1
@@ -128,8 +130,7 @@ class _Pricing:
                 return inside + self._context(state) + timeout
             case Loop():
                 delays = state.max_iterations - 1 if state.delay is not None else 0
-                inside = self.all_of(state.states) * state.max_iterations
-                return inside + delays + self._context(state) + timeout
+                return self._iterated(state) + delays + self._context(state) + timeout
             case Parallel():
                 nested = state.nesting == "nested" or (
                     state.nesting is None and any(not _is_flat(states) for states in state.branches.values())
@@ -151,14 +152,27 @@ class _Pricing:
     def _polls(self, state: WaitForCondition) -> int:
         if state.max_attempts is not None:
             return state.max_attempts
-        self.assumptions.append(f"condition '{state.name}' assumed {ASSUMED_POLLS} checks")
+        self.assumptions[f"condition '{state.name}' assumed {ASSUMED_POLLS} checks"] = None
         return ASSUMED_POLLS
 
+    def _iterated(self, state: Loop) -> int:
+        outside = self._iterations
+        self._iterations *= state.max_iterations
+        once = self.all_of(state.states)
+        self._iterations = outside
+        return once * state.max_iterations
+
     def _body(self, state: Map) -> int:
-        self.assumptions.append(f"map '{state.name}' assumed {ASSUMED_ITEMS:,} items")
-        runs = -(-ASSUMED_ITEMS // (state.batch_size or 1))
+        """Return the price of all items; that one of them needs every retry is bad luck, that all do is none."""
+        items = max(1, ASSUMED_ITEMS // self._iterations)  # a loop around the map shares them
+        self.assumptions[f"map '{state.name}' assumed {items:,} items"] = None
+        worst = self.all_of(state.states)
+        outside, self._counts_retries = self._counts_retries, False
+        usual = self.all_of(state.states)
+        self._counts_retries = outside
         nested = state.nesting == "nested" or (state.nesting is None and not _is_flat(state.states))
-        return runs * (self.all_of(state.states) + (1 if nested else 0))
+        runs = -(-items // (state.batch_size or 1))
+        return runs * (usual + (1 if nested else 0)) + worst - usual
 
 
 def _is_flat(states: Sequence[State]) -> bool:

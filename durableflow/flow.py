@@ -239,7 +239,7 @@ class Layout:
         target = stand.placed.path
         common = _common(place, target)
         if common == len(target):
-            if place[common] in ("catch", "finally", "compensate"):
+            if place[common] in ("assign", "catch", "finally", "compensate"):
                 return True
         elif "compensate" in place[common:]:
             return True  # undone is what went well before something later failed

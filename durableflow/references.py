@@ -217,7 +217,8 @@ def _own(state: State, path: Path, names: Names) -> Iterator[Slot]:
                 yield from _expressions(arm, ("when",), (*path, "choices", i), names)
         case Loop():
             inside = names | {"iteration"}
-            yield from _expressions(state, ("while_", "until"), path, inside)
+            yield from _expressions(state, ("while_",), path, inside)
+            yield from _expressions(state, ("until",), path, inside | {"result"})
             yield from _written(state, ("delay",), path, inside)
         case Map():
             yield from _expressions(state, ("items",), path, names)
@@ -282,7 +283,7 @@ _CONTEXT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "idempotency_key": (),
 }
 _WHERE: Final = {
-    "result": "'result' is what a state gave: it exists in its 'output' and 'assign', and in 'until' of a condition",
+    "result": "'result' is what a state gave: it exists in its 'output' and 'assign', and in 'until'",
     "error": "'error' exists in 'catch', 'compensate' and 'finally', and in 'when' of a retrier",
     "item": "'item' and 'index' exist in the states of a map",
     "index": "'item' and 'index' exist in the states of a map",

@@ -181,12 +181,18 @@ def price(states: str, **extra: str) -> str:
             " [{name: c, type: wait, duration: 1}, {name: d, type: wait, duration: 1}]}",
             2,
         ),
-        ("{type: block, states: [{name: b, type: wait, duration: 1}], finally: [{name: c, type: wait, duration: 1}]}", 2),
+        (
+            "{type: block, states: [{name: b, type: wait, duration: 1}], finally: [{name: c, type: wait, duration: 1}]}",
+            2,
+        ),
         ("{type: block, context: true, timeout: 1h, states: [{name: b, type: wait, duration: 1}]}", 3),
         ("{type: block, retry: [{max_attempts: 2}], states: [{name: b, type: wait, duration: 1}]}", 5),
         ("{type: loop, max_iterations: 5, delay: 1s, states: [{name: b, type: wait, duration: 1}]}", 9),
         ("{type: parallel, branches: {a: [{name: b, type: wait, duration: 1}], b: []}}", 2),
-        ("{type: parallel, nesting: nested, branches: {a: [{name: b, type: wait, duration: 1}], b: [{name: c, type: pass}]}}", 4),
+        (
+            "{type: parallel, nesting: nested, branches: {a: [{name: b, type: wait, duration: 1}], b: [{name: c, type: pass}]}}",
+            4,
+        ),
         ("{type: pass, catch: [{states: [{name: b, type: wait, duration: 1}]}]}", 1),
         ("{type: wait, duration: 1, compensate: [{name: b, type: wait, duration: 1}]}", 2),
     ],
@@ -255,7 +261,11 @@ def test_the_worst_path_is_held_against_the_limit_of_the_project() -> None:
 
 def test_many_assumptions_are_cut() -> None:
     states = "\n".join(f"  - {{name: w{i}, type: workflow, workflow: w{i}, mode: inline}}" for i in range(5))
-    assert price(states).endswith("(… 'w0' …; … 'w1' …; … 'w2' …; 2 more)".replace("… '", "the inline workflow '").replace("' …", "' counted as 1"))
+    assert price(states).endswith(
+        "(… 'w0' …; … 'w1' …; … 'w2' …; 2 more)".replace("… '", "the inline workflow '").replace(
+            "' …", "' counted as 1"
+        )
+    )
 
 
 # Bounds.
@@ -276,7 +286,9 @@ def test_a_wrong_target_in_ten_thousand_states_is_found_at_its_line() -> None:
 
 
 def test_thousands_of_wrong_names_are_all_reported_in_time() -> None:
-    states = "\n".join(f"  - {{name: s{i}, type: pass, next: t{i}, output: '{{{{ vars.v{i} }}}}'}}" for i in range(3_000))
+    states = "\n".join(
+        f"  - {{name: s{i}, type: pass, next: t{i}, output: '{{{{ vars.v{i} }}}}'}}" for i in range(3_000)
+    )
     started = time.perf_counter()
     found = problems_of(f'durableflow: "1"\nname: big\nstates:\n{states}\n')
     assert sum(p.code == "DF302" for p in found) == 3_000
