@@ -1,8 +1,9 @@
 """What can a workflow contain? One frozen pydantic model per construct, in the order of the language's grammar.
 
 These models are the grammar: which fields a construct has, their types, bounds and defaults (language.md sections 1, 11
-and 12). They hold no behaviour, resolve no name and read no template; `decode.py` turns a document into them and writes
-the messages, `rules.py` asks whether the whole makes sense. The JSON Schemas that editors use are generated from here.
+and 12). They resolve no name and read no template; `decode.py` turns a document into them and writes the messages,
+`rules.py` asks whether the whole makes sense. The JSON Schemas that editors use are generated from here, and a test
+holds both to the same verdicts. `walk_states` is the one place that knows where states hold states.
 
 How a field reads:
 
@@ -978,7 +979,7 @@ class _Schemas(GenerateJsonSchema):
             return {
                 "type": "object",
                 "required": ["type"],
-                "properties": {"type": {"enum": list(members), "description": "What the state does."}},
+                "properties": {"type": {"enum": list(members), "description": "Which of these it is."}},
                 "allOf": [
                     {"if": {"required": ["type"], "properties": {"type": {"const": tag}}}, "then": member}
                     for tag, member in members.items()
