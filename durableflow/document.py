@@ -147,12 +147,16 @@ def read_bytes(data: bytes, name: str, *, limits: Limits = _DEFAULT_LIMITS, is_d
     if len(data) > limits.file_bytes:
         _refuse_size(Source(name=name), len(data), limits)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise WorkflowError([_not_utf8(data, name, error.start)]) from error
     if "\0" in text and (encoding := _wide_encoding(data)):
         raise WorkflowError([_wide(name, encoding)])
     return read_document(Source(name=name, text=text), limits=limits, is_data=is_data)
+
+
+_MARK: Final = "\ufeff"
+"""The byte order mark that some editors write before the text; no part of it, and not counted in columns."""
 
 
 def _wide_encoding(data: bytes) -> str | None:
@@ -173,8 +177,8 @@ def _not_utf8(data: bytes, name: str, at: int) -> Diagnostic:
     if encoding := _wide_encoding(data):
         return _wide(name, encoding)
     # The bad bytes are shown as replacement characters, which does not move what is before them.
-    before = len(data[:at].decode("utf-8-sig"))
-    ruler = Ruler(Source(name=name, text=data.decode("utf-8-sig", "replace")))
+    before = len(data[:at].decode().removeprefix(_MARK))
+    ruler = Ruler(Source(name=name, text=data.decode("utf-8", "replace").removeprefix(_MARK)))
     message = f"the file is not UTF-8 at byte {at}"
     return diagnostic("DF101", message, span=ruler.span(before, before + 1), hint="save it as UTF-8")
 
@@ -196,8 +200,8 @@ def read_document(source: Source, *, limits: Limits = _DEFAULT_LIMITS, is_data: 
     Raises:
         WorkflowError: with every problem that can be told in one run.
     """
-    if source.text.startswith("\ufeff"):
-        source = replace(source, text=source.text[1:])
+    if source.text.startswith(_MARK):
+        source = replace(source, text=source.text.removeprefix(_MARK))
     size = size_bytes(source.text)
     if size > limits.file_bytes:
         _refuse_size(source, size, limits)

@@ -55,8 +55,8 @@ def test_what_no_reader_takes_for_something_else_is_text(text: str) -> None:
         *((word, "base 2") for word in ("0b1", "-0b10_1")),
         *((word, "base 60") for word in ("1:30", "12:30:45", "1:30.5", "-1:00", "00:11:22")),
         *((word, "a number") for word in ("1_000", "+1", ".5", "1.", "-1.", "+.5e3", "1.e3", "08", "08.5", "+1e3")),
-        *((word, "a date") for word in ("2024-01-02", "2020-13-45", "2024-1-2T3:04:05Z", "2024-01-02 03:04:05.6 +01:00")),
-        *((word, "no finite number") for word in (".nan", ".NaN", ".inf", "-.INF", "+.Inf", "NaN", "Infinity", "-Infinity")),
+        *((word, "a date") for word in ("2024-01-02", "2020-13-45", "2024-1-2T3:04:05Z", "2024-01-02 03:04:05.6 +01")),
+        *((word, "no finite number") for word in (".nan", ".NaN", ".inf", "-.INF", "+.Inf", "NaN", "-Infinity")),
         ("=", "default value"),
         ("<<", "merge key"),
     ],
@@ -143,7 +143,8 @@ def test_every_character_of_a_text_is_found_where_it_stands(text: str, character
 
 
 PIECES = st.sampled_from(
-    ["a", "bc", " ", "   ", "\n", "\r\n", "\n\n", "\n   ", "\n     x", "\t", "é", "😀", "''", "\\n", '\\"', "\\\n", "\\x41", "\\u00e9"]
+    ["a", "bc", " ", "   ", "\n", "\r\n", "\n\n", "\n   ", "\n     x", "\t", "é", "😀", "''", "\\n", '\\"', "\\\n",
+     "\\x41", "\\u00e9"]
 )  # fmt: skip
 FRAMES = st.sampled_from(
     [
