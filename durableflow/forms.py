@@ -113,7 +113,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """A duration whose literal lies in `low` to `high` seconds (None: no bound), without `low` itself if `above_low`."""
+    """A duration whose literal lies in `low` to `high` seconds (None: no bound), `low` itself not if `above_low`."""
 
     low: float | None
     high: float = DURATION_MAX_SECONDS
