@@ -71,7 +71,7 @@ def read_yaml(ruler: Ruler, receiver: Receiver) -> Diagnostic | None:
         return _tell(events, ruler, receiver)
     except yaml.MarkedYAMLError as error:
         return _translated(ruler, error)
-    except ValueError:
+    except (ValueError, OverflowError):
         # PyYAML's own parser hands any eight digits after \U to chr().
         escape = _HUGE_ESCAPE.search(text)
         return _no_escape(ruler, escape.start() if escape else 0)
@@ -203,7 +203,7 @@ _TRANSLATIONS: Final = tuple(
     (re.compile(pattern), words)
     for pattern, words in {
         r"directive": _Words("DF131", "a YAML directive has no meaning here", "remove the line that starts with %"),
-        r"\btag\b": _Words("DF130", "a tag has no meaning here", _HINTS["tag"], is_since=True),
+        r"ing a tag|tag handle": _Words("DF130", "a tag has no meaning here", _HINTS["tag"], is_since=True),
         r"an anchor|an alias": _Words("DF116", "no name follows the '&' or '*'", _HINTS["anchor"], is_since=True),
         r"a block scalar": _Words("DF117", "the first line of a block text is not right", _HINTS["block"]),
         r"quoted scalar: found unexpected (end|document)": _Words(
@@ -269,15 +269,16 @@ def _misplaced(ruler: Ruler, said: str, at: int, since: int) -> tuple[_Words, in
         words = _Words("DF111", "no key can stand here", hint)
     elif flow := re.search(r"expected ',' or '(.)'", said):
         return _open_flow(ruler, flow[1], at, since)
-    elif "document start" in said and re.search(r"^\.\.\.", text[:at], re.MULTILINE):
+    elif _AFTER_END.search(said) and re.search(r"^\.\.\.", text[:at], re.MULTILINE):
         words = _Words("DF132", "a second document begins here", "a file holds one")
-    elif "document start" in said:
+    elif _AFTER_END.search(said):
         words = _Words("DF118", "more text follows the end of the value", "a file holds one value")
-    elif re.search(r"block end|expected key|'-' indicator", said):
+    elif re.search(r"expected (<block end>|key|'-' indicator)", said):
         words = _interruption(ruler, at, since) if not row.strip(" ") else _TWO_VALUES
     return words, at
 
 
+_AFTER_END: Final = re.compile("expected '?<document start>")
 _TWO_VALUES: Final = _Words(
     "DF118",
     "more text follows the end of a value",
