@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from durableflow.aws import lambda_handler
     from durableflow.compiler import Compiled, compile_workflow
+    from durableflow.decision import Decision
     from durableflow.errors import (
         Diagnostic,
         DurableflowError,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         UsageError,
         WorkflowError,
     )
-    from durableflow.interpreter import Decision, Run, decide
+    from durableflow.interpreter import Run, decide
     from durableflow.local.engine import Engine, open_engine
     from durableflow.plan import Plan
     from durableflow.project import ProjectContext, load_project

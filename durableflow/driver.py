@@ -26,8 +26,9 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 from durableflow import values
+from durableflow.decision import Failed, Pending, Succeeded
 from durableflow.errors import Fault, ServiceError, UsageError, diagnostic
-from durableflow.interpreter import Failed, Pending, Run, Succeeded
+from durableflow.interpreter import Run
 from durableflow.operations import (
     BATCH_MAX_BYTES,
     BATCH_MAX_UPDATES,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from durableflow.interpreter import Call, Completion, Outcome, SchemaCheck, Visit
+    from durableflow.decision import Call, Completion, Outcome, SchemaCheck, Visit
     from durableflow.operations import Operation, Update
     from durableflow.plan import Plan
     from durableflow.values import Json, Object

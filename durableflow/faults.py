@@ -10,7 +10,7 @@ Source: language.md 6 and 12, rules 13-15, 57, 67, 78; protocol.md 4.1, 4.4.
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from durableflow.errors import Fault, Origin
 from durableflow.operations import error_from_fault, fault_from_error
@@ -188,8 +188,3 @@ def error_value(fault: Fault) -> Object:
         "index": origin.index,
         "branch": origin.branch,
     }
-
-
-def reported(fault: Fault) -> ErrorObject:
-    """Return an uncaught fault as the execution's error (rule 16)."""
-    return cast("ErrorObject", error_from_fault(fault))

@@ -317,7 +317,7 @@ def _to_object(thing: object, *, places: bool) -> Object:
         made["type"] = thing.TYPE
     for item in dataclasses.fields(thing):  # type: ignore[arg-type]
         value: object = getattr(thing, item.name)
-        if value is None or value == () or value == {} or value == item.default:
+        if value in (None, (), {}, item.default):
             continue
         if item.name in ("at", "file") and not places:
             continue
@@ -340,7 +340,7 @@ def _to_json(value: object, *, places: bool) -> Json:
 
 
 def _node(data: Object) -> AnyNode:
-    return _from_object(NODE_TYPES[cast("str", data["type"])], data)  # type: ignore[return-value]
+    return _from_object(NODE_TYPES[cast("str", data["type"])], data)
 
 
 def _states(data: Json) -> States:

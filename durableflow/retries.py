@@ -75,11 +75,10 @@ def delay_seconds(
         case "none":
             pass
     whole = max(1, math.ceil(delay))
-    if retrier.max_duration is not None and elapsed_seconds is not None:
-        # An attempt that could only begin after the limit is not made.
-        if elapsed_seconds + whole > seconds(retrier.max_duration):
-            return None
-    return whole
+    if retrier.max_duration is None or elapsed_seconds is None:
+        return whole
+    # An attempt that could only begin after the limit is not made.
+    return whole if elapsed_seconds + whole <= seconds(retrier.max_duration) else None
 
 
 def _base_seconds(retrier: Retrier, attempts: int, seconds: Seconds) -> float:

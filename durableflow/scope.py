@@ -230,7 +230,7 @@ class Scope:
 
     __slots__ = ("names", "parent_id", "prefix", "records", "variables", "visits", "world")
 
-    def __init__(  # noqa: PLR0913 - the fields of a scope
+    def __init__(
         self,
         world: World,
         *,

@@ -11,16 +11,16 @@ import pytest
 from memory_service import ARN, START, MemoryService, moment, refusal, seconds
 
 from durableflow import driver
+from durableflow.decision import Completion
 from durableflow.driver import EventError, batches, run_invocation, service_error
 from durableflow.errors import Fault, ServiceError
 from durableflow.expressions import Program
-from durableflow.interpreter import Completion
 from durableflow.plan import Block, Catcher, Invoke, Plan, Retrier, States, Step, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from durableflow.interpreter import Call
+    from durableflow.decision import Call
 
 
 def constant(value: Any) -> Program:
@@ -401,7 +401,7 @@ class TestCalls:
 
     @staticmethod
     def call(name: str) -> Call:
-        from durableflow.interpreter import Call
+        from durableflow.decision import Call
 
         return Call(operation_id=name, node=step(name), path=name, payload=name, attempt=1, idempotency_key="0" * 32)
 

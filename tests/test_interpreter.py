@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from worlds import World, plan_of
 
+from durableflow.decision import Call, Completion, Decision, Failed, Pending, Succeeded, Visit
 from durableflow.errors import Fault, ServiceError
-from durableflow.interpreter import Call, Completion, Decision, Failed, Pending, Run, Succeeded, Visit, decide
+from durableflow.interpreter import Run, decide
 from durableflow.operations import Operation, operation_id
 
 EXECUTION: Operation = {

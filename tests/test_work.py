@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from durableflow.decision import Call
 from durableflow.expressions import Program
-from durableflow.interpreter import Call
 from durableflow.plan import Step
 from durableflow.work import HandlerError, PythonWorker, RootFinder, check_handler, check_schema, function
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from durableflow.decision import Completion
     from durableflow.errors import Fault
-    from durableflow.interpreter import Completion
     from durableflow.values import Json
 
 KEY = "0123456789abcdef0123456789abcdef"

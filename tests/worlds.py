@@ -12,9 +12,9 @@ from memory_service import MemoryService
 
 from durableflow import values
 from durableflow.compiler import compile_workflow
+from durableflow.decision import Call, Completion
 from durableflow.driver import run_invocation
 from durableflow.errors import Fault
-from durableflow.interpreter import Call, Completion
 from durableflow.plan import Plan
 from durableflow.source import Source
 from durableflow.work import check_schema

@@ -20,7 +20,7 @@ from durableflow.errors import ServiceError, UsageError, diagnostic
 from durableflow.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from durableflow.errors import Diagnostic
@@ -206,7 +206,7 @@ class Store:
         self._connection.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Generator[None]:
         """Make what happens inside durable, all of it or nothing.
 
         Raises:
@@ -334,13 +334,13 @@ class Store:
                 (context, outstanding, body, key, operation["Id"]),
             )
 
-    def operations(self, key: int, *, after: int = 0, limit: int = -1) -> Iterator[tuple[int, str | None, str]]:
-        """Yield position, parent and JSON text of operations, in the order of creation."""
-        yield from self._run(
+    def operations(self, key: int, *, after: int = 0, limit: int = -1) -> list[tuple[int, str | None, str]]:
+        """Return position, parent and JSON text of operations, in the order of creation."""
+        sql = (
             "SELECT position, parent, body FROM operations WHERE execution = ? AND position > ?"
-            " ORDER BY position LIMIT ?",
-            (key, after, limit),
+            " ORDER BY position LIMIT ?"
         )
+        return self._run(sql, (key, after, limit)).fetchall()
 
     def positions(self, key: int, operation_ids: Sequence[str]) -> list[int]:
         """Return the positions of operations that are known to exist."""

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import World
 
+from durableflow.decision import Call, Failed, Succeeded
 from durableflow.errors import Fault
-from durableflow.interpreter import Call, Failed, Succeeded, decide
+from durableflow.interpreter import decide
 from durableflow.operations import operation_id
 
 RETRY = {"retry": [{"max_attempts": 3, "interval": 1, "jitter": "none"}]}

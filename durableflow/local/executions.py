@@ -1,0 +1,748 @@
+"""What happens to an execution within one transaction? Its life from start to end, and who is woken by what.
+
+A `Turn` is one transaction's work. The ledger says what updates and triggers make true; the turn writes that down,
+numbers events, keeps the timers, starts children and decides which executions are to be invoked. What the world has to
+do afterwards (jobs to start, listeners to tell) is collected and done after the commit, by `service.py`.
+
+Source: protocol.md 1.5, 1.6, 2.4, 4.3, 6, 8.3.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, assert_never, cast
+
+from durableflow import ledger, values
+from durableflow.local import history
+from durableflow.local.store import Execution, TargetRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from durableflow.ledger import Changes, Event, Target, Trigger
+    from durableflow.local.store import Store, TimerRow
+    from durableflow.operations import ErrorObject, Operation, Update
+    from durableflow.values import Json
+
+Ending: TypeAlias = Literal["SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED"]
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Who the service works with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """What a function name stands for here.
+
+    Args:
+        name: without qualifier.
+        version: what runs: digits, `$LATEST` or `$LATEST.PUBLISHED`; never an alias.
+        is_durable: whether it is invoked with a durable event, as an execution of its own.
+        execution_timeout_seconds: of its executions; None for none.
+        retention_days: how long its finished executions are to be kept.
+    """
+
+    name: str
+    version: str = "$LATEST"
+    is_durable: bool = True
+    execution_timeout_seconds: int | None = None
+    retention_days: int = 14
+
+
+class Functions(Protocol):
+    """Knows which functions there are."""
+
+    def resolve(self, name: str) -> Function | None:
+        """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Something to run outside the service, and to report with `Service.invocation_ended`.
+
+    Args:
+        id: the request id.
+        kind: `durable` is one invocation of an execution, `plain` one call of a plain function.
+        function: what runs.
+        execution_arn: of the execution itself, or for a plain target of its caller; None for a plain function that
+            a client invoked.
+        event: what a durable function gets (protocol.md 1.2), times in epoch milliseconds; None for a plain one.
+        payload: what a plain function gets, JSON text; None for a durable one.
+        tenant_id: None for none.
+        call_number: how many times this function was started in this execution before, from 0.
+        operation_name: of the chained invoke that starts a plain target.
+        operation_id: likewise.
+    """
+
+    id: str
+    kind: Literal["durable", "plain"]
+    function: Function
+    execution_arn: str | None
+    event: dict[str, Any] | None = None
+    payload: str | None = None
+    tenant_id: str | None = None
+    call_number: int = 0
+    operation_name: str | None = None
+    operation_id: str | None = None
+
+
+class Invoker(Protocol):
+    """Runs jobs."""
+
+    def start(self, job: Job) -> None:
+        """Have a job run, and return at once; the end is reported with `Service.invocation_ended`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """When a failed invocation is made again (protocol.md 1.6).
+
+    Args:
+        immediate: how many crashes (`Runtime.*`, `Sandbox.*`, `Extension.*`) in a row are made good at once.
+        first_seconds, rate, longest_seconds: the delays that grow after every other failure.
+        give_up_seconds: how long invocations may fail in a row until the execution fails with their error; the
+            platform spreads its retries over hours too.
+        pending: how many answers PENDING in a row are borne while nothing is pending.
+    """
+
+    immediate: int = 3
+    first_seconds: float = 1.0
+    rate: float = 2.0
+    longest_seconds: float = 3600.0
+    give_up_seconds: float = 21_600.0
+    pending: int = 3
+
+    def delay_ms(self, failures: int, *, is_crash: bool) -> int:
+        """Return how long to wait after the n-th failure in a row, milliseconds."""
+        if is_crash and failures <= self.immediate:
+            return 0
+        nth = failures - (self.immediate if is_crash else 0)
+        # The power of a large number overflows long before it matters.
+        return round(1000 * min(self.longest_seconds, self.first_seconds * self.rate ** min(nth - 1, 64)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes of the service; the defaults are the platform's, tests make them unkind.
+
+    Args:
+        updates: what a checkpoint may hold.
+        first_page_operations: operations in the event of an invocation; 0 leaves them all to later pages.
+        page_operations: operations in any other page.
+        page_bytes: UTF-8 bytes of a page; one operation is always sent.
+        operations, size_bytes: what an execution may hold in all; None for no limit (protocol.md 9).
+        target_seconds: how long a plain target may take.
+        invoke_seconds: how long a synchronous Invoke waits.
+    """
+
+    updates: ledger.Limits = ledger.Limits()
+    first_page_operations: int = 1000
+    page_operations: int = 1000
+    page_bytes: int = 5 * 1024 * 1024
+    operations: int | None = None
+    size_bytes: int | None = None
+    target_seconds: int = 900
+    invoke_seconds: float = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What every turn works with; `entropy` returns that many random bytes."""
+
+    store: Store
+    functions: Functions
+    account: str
+    region: str
+    limits: Limits
+    retries: Retries
+    entropy: Callable[[int], bytes]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A turn
+
+_CRASHES: Final = ("Runtime.", "Sandbox.", "Extension.")
+_TIMED_OUT: Final = "Sandbox.Timedout"
+INTERRUPTED: Final[ErrorObject] = {
+    "ErrorType": "Runtime.ExitError",
+    "ErrorMessage": "The service stopped while the invocation ran.",
+}
+_OWN: Final = ""
+"""The operation of a timer that belongs to the execution itself."""
+
+
+class Turn:
+    """One transaction's work; the caller holds the lock and the transaction.
+
+    Args:
+        desk: what there is to work with.
+        now: epoch milliseconds, the same for the whole turn.
+
+    Attributes:
+        jobs: to be started after the commit, in this order.
+        told: ARN and event of what was added to histories.
+        ended: keys of the executions that ended.
+    """
+
+    def __init__(self, desk: Desk, now: int) -> None:
+        self._desk = desk
+        self._store = desk.store
+        self._loaded: dict[int, Execution] = {}
+        self._woken: dict[int, None] = {}
+        self.now = now
+        self.jobs: list[Job] = []
+        self.told: list[tuple[str, Event]] = []
+        self.ended: list[int] = []
+
+    def flush(self) -> None:
+        """Invoke who is awake and save everybody: the last thing before the commit."""
+        for key in self._woken:
+            execution = self._loaded[key]
+            if execution.status == "RUNNING" and execution.invocation is None:
+                self._start_invocation(execution)
+        for execution in self._loaded.values():
+            self._store.save(execution)
+
+    def execution(self, arn: str) -> Execution | None:
+        """Return an execution by its ARN."""
+        return self._known(self._store.execution(arn))
+
+    def execution_of_key(self, key: int) -> Execution:
+        """Return an execution by its row."""
+        return self._loaded.get(key) or cast("Execution", self._known(self._store.execution_of_key(key)))
+
+    def _known(self, execution: Execution | None) -> Execution | None:
+        # One object for one row: two would overwrite each other's changes.
+        return execution and self._loaded.setdefault(execution.key, execution)
+
+    # Starting --------------------------------------------------------------------------------------------------------
+
+    def create(
+        self,
+        function: Function,
+        payload: str | None,
+        *,
+        name: str | None,
+        tenant_id: str | None,
+        caller: tuple[Execution, str] | None = None,
+    ) -> Execution:
+        """Start an execution.
+
+        Args:
+            function: a durable one.
+            payload: JSON text; None for none.
+            name: unused so far in this function and version; None lets the service choose.
+            tenant_id: None for none.
+            caller: the execution and operation id whose chained invoke it is; name and ARN are a function of them.
+        """
+        if caller:
+            arn = self._child_arn(function, *caller)
+            name = arn.split("/")[-2]
+        else:
+            request_id = self._request_id()
+            name = name or request_id
+            arn = f"{self._function_arn(function)}/durable-execution/{name}/{request_id}"
+        execution = Execution(
+            arn=arn,
+            name=name,
+            function=function.name,
+            version=function.version,
+            status="RUNNING",
+            started=self.now,
+            tenant=tenant_id,
+            timeout_seconds=function.execution_timeout_seconds,
+            retention_days=function.retention_days,
+            caller=caller[0].key if caller else None,
+            caller_operation=caller[1] if caller else None,
+            size_bytes=values.size_bytes(payload or ""),
+        )
+        self._store.add_execution(execution, payload)
+        self._loaded[execution.key] = execution
+        timeout = execution.timeout_seconds
+        self._number(execution, ledger.execution_started(now=self.now, payload=payload, timeout_seconds=timeout))
+        if timeout is not None:
+            self._store.arm(execution.key, _OWN, "execution", self.now + timeout * 1000)
+        self.wake(execution)
+        return execution
+
+    def _function_arn(self, function: Function) -> str:
+        return history.function_arn(self._desk.region, self._desk.account, function.name, function.version)
+
+    def _child_arn(self, function: Function, caller: Execution, operation_id: str) -> str:
+        # A function of caller and operation: however often it were tried, there is one child (reliability.md I3).
+        digest = blake2b(f"{caller.arn}/{operation_id}".encode(), digest_size=32).hexdigest()
+        request_id = uuid.UUID(hex=digest[32:])
+        return f"{self._function_arn(function)}/durable-execution/{digest[:32]}/{request_id}"
+
+    def _request_id(self) -> str:
+        return str(uuid.UUID(bytes=self._desk.entropy(16), version=4))
+
+    def _start_invocation(self, execution: Execution) -> None:
+        function = self._desk.functions.resolve(f"{execution.function}:{execution.version}")
+        if function is None or not function.is_durable:
+            return  # asleep until `Service.recover` finds its function: another project may own this store too
+        updated = self._store.unseen(execution.key)
+        self.mark_seen(execution)
+        self._store.disarm_kind(execution.key, _OWN, "backoff")
+        execution.sequence += 1
+        execution.invocations += 1
+        execution.invocation = self._request_id()
+        execution.invocation_started = self.now
+        operations, after = self.page(execution, -1, limit=self._desk.limits.first_page_operations)
+        state: dict[str, Any] = {"Operations": operations}
+        if after is not None:
+            state["NextMarker"] = history.marker("state", execution.sequence, after)
+        event: dict[str, Any] = {
+            "DurableExecutionArn": execution.arn,
+            "CheckpointToken": checkpoint_token(execution),
+            "InitialExecutionState": state,
+        }
+        if updated:
+            event["UpdatedOperationIds"] = updated
+        self.jobs.append(
+            Job(
+                id=execution.invocation,
+                kind="durable",
+                function=function,
+                execution_arn=execution.arn,
+                event=event,
+                tenant_id=execution.tenant,
+            )
+        )
+
+    def wake(self, execution: Execution) -> None:
+        """Have an execution invoked at the end of the turn, unless an invocation is in flight: that one will see."""
+        self._woken[execution.key] = None
+
+    # State -----------------------------------------------------------------------------------------------------------
+
+    def page(self, execution: Execution, after: int, *, limit: int) -> tuple[list[Operation], int | None]:
+        """Return operations behind a position, and the position to go on from when there are more.
+
+        Descendants of a finished context are left out unless it is to be replayed (protocol.md 1.2).
+
+        Args:
+            execution: whose.
+            after: a position; -1 begins, with the EXECUTION operation.
+            limit: how many operations at most.
+        """
+        hidden = _hidden(self._store.contexts(execution.key))
+        page: list[Operation] = []
+        size = 0
+        if after < 0:
+            if limit == 0:
+                return page, after
+            page.append(self.execution_operation(execution))
+            size = values.size_bytes(page[0].get("ExecutionDetails", {}).get("InputPayload", ""))
+            after = 0
+        chunk = limit + 1
+        position = after
+        while True:
+            rows = self._store.operations(execution.key, after=position, limit=chunk)
+            for position, parent, body in rows:
+                if parent in hidden:
+                    continue
+                size += values.size_bytes(body)
+                if len(page) >= limit or (page and size > self._desk.limits.page_bytes):
+                    return page, after
+                page.append(json.loads(body))
+                after = position
+            if len(rows) < chunk:
+                return page, None
+
+    def execution_operation(self, execution: Execution) -> Operation:
+        """Return the EXECUTION operation: the first of every state."""
+        made: Operation = {
+            "Id": execution.arn.rsplit("/", 1)[-1],
+            "Type": "EXECUTION",
+            "Status": "STARTED",
+            "Name": execution.name,
+            "StartTimestamp": execution.started,
+            "ExecutionDetails": {},
+        }
+        payload = self._store.texts(execution.key).input
+        if payload is not None:
+            made["ExecutionDetails"] = {"InputPayload": payload}
+        return made
+
+    def lookup(self, execution: Execution, operation_id: str) -> Operation | None:
+        """Return what is recorded under an id."""
+        if operation_id == execution.arn.rsplit("/", 1)[-1]:
+            return self.execution_operation(execution)
+        return self._store.operation(execution.key, operation_id)
+
+    def mark_seen(self, execution: Execution) -> None:
+        """Note that the handler gets to know all there is."""
+        self._store.clear_unseen(execution.key)
+
+    # Changes ---------------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, execution: Execution, updates: Sequence[Update]) -> list[Operation]:
+        """Apply a batch and return every operation that changed since the handler last looked.
+
+        Timers that are due come first, so that the answer can carry them (protocol.md 2.4). What the answer carries
+        is delivered: its events are numbered now, before those of the batch, which came later.
+
+        Raises:
+            ServiceError: the batch is refused; the caller rolls the turn back.
+        """
+        for timer in self._store.due_of(execution.key, self.now):
+            if timer.operation != _OWN and timer.kind != "target":
+                self.fire(timer)
+        book = ledger.Ledger(
+            now=self.now,
+            lookup=lambda operation_id: self.lookup(execution, operation_id),
+            new_callback_id=lambda _: base64.b64encode(self._desk.entropy(24)).decode(),
+            resolve=lambda update: self._resolve(execution, update),
+            account=self._desk.account,
+            region=self._desk.region,
+            limits=self._desk.limits.updates,
+        )
+        changes = book.apply(updates)
+        self._check_quota(execution, changes)
+        delta = {
+            operation_id: self.lookup(execution, operation_id) for operation_id in self._store.unseen(execution.key)
+        }
+        self.mark_seen(execution)
+        self._number_held(execution)
+        self._apply(execution, changes)
+        execution.sequence += 1
+        delta.update((operation["Id"], operation) for operation in changes.operations)
+        return cast("list[Operation]", list(delta.values()))
+
+    def _resolve(self, execution: Execution, update: Update) -> Target | ErrorObject:
+        name = update.get("ChainedInvokeOptions", {}).get("FunctionName", "")
+        function = self._desk.functions.resolve(name)
+        if function is None:
+            return {"ErrorType": "ResourceNotFoundException", "ErrorMessage": f"Function not found: {name}"}
+        arn = self._child_arn(function, execution, update["Id"]) if function.is_durable else None
+        return ledger.Target(name=function.name, version=function.version, execution_arn=arn)
+
+    def _check_quota(self, execution: Execution, changes: Changes) -> None:
+        limits = self._desk.limits
+        if limits.operations is not None and execution.operations + len(changes.created) > limits.operations:
+            raise ledger.refusal(f"An execution must not have more than {limits.operations} operations.")
+        if limits.size_bytes is not None and execution.size_bytes + changes.size_bytes > limits.size_bytes:
+            raise ledger.refusal(f"An execution must not store more than {limits.size_bytes} bytes.")
+
+    def settle(
+        self,
+        execution: Execution,
+        operation_id: str,
+        trigger: Trigger,
+        *,
+        result: str | None = None,
+        error: ErrorObject | None = None,
+    ) -> bool:
+        """Apply what happened outside to an operation, and wake its execution; False when it came too late.
+
+        While an invocation is in flight the event is held: it gets its number when a checkpoint's answer has told
+        the handler, or behind the InvocationCompleted of the invocation that did not learn of it (protocol.md 8.3).
+        """
+        operation = self._store.operation(execution.key, operation_id)
+        if execution.status != "RUNNING" or operation is None:
+            return False
+        changes = ledger.settle(operation, trigger, now=self.now, result=result, error=error)
+        if changes is None:
+            return False
+        self._apply(execution, changes, is_held=execution.invocation is not None)
+        self._store.add_unseen(execution.key, operation_id)
+        self.wake(execution)
+        return True
+
+    def _apply(self, execution: Execution, changes: Changes, *, is_held: bool = False) -> None:
+        key = execution.key
+        created = set(changes.created)
+        for operation in changes.operations:
+            self._store.put_operation(
+                key,
+                operation,
+                is_new=operation["Id"] in created,
+                outstanding=ledger.is_outstanding(operation),
+                context=_context(operation),
+            )
+        execution.operations += len(created)
+        execution.metered += changes.metered
+        execution.size_bytes += changes.size_bytes
+        for event in changes.events:
+            if is_held:
+                self._store.hold_event(key, values.to_text(event))
+            else:
+                self._number(execution, event)
+        for effect in changes.effects:
+            match effect:
+                case ledger.Arm():
+                    self._store.arm(key, effect.operation_id, effect.timer, effect.due)
+                case ledger.Disarm():
+                    self._store.disarm(key, effect.operation_id)
+                case ledger.OpenCallback():
+                    self._store.add_callback(effect.callback_id, key, effect.operation_id, effect.heartbeat_seconds)
+                case ledger.StartTarget():
+                    self._start_target(execution, effect)
+                case ledger.EndExecution():
+                    execution.outcome = effect.status
+                    self._store.save_outcome(execution, result=effect.result, error=_error_text(effect.error))
+                case _:
+                    assert_never(effect)
+
+    def _number(self, execution: Execution, event: Event) -> None:
+        execution.last_event += 1
+        numbered = {"EventId": execution.last_event, **event}
+        self._store.add_event(execution.key, execution.last_event, values.to_text(numbered))
+        self.told.append((execution.arn, numbered))
+
+    def _number_held(self, execution: Execution) -> None:
+        for body in self._store.take_held(execution.key):
+            self._number(execution, json.loads(body))
+
+    # Targets ---------------------------------------------------------------------------------------------------------
+
+    def _start_target(self, caller: Execution, start: ledger.StartTarget) -> None:
+        function = self._desk.functions.resolve(f"{start.target.name}:{start.target.version}")
+        # It was resolved a moment ago, in this very turn.
+        function = cast("Function", function)
+        if function.is_durable:
+            # The child is a row of the same transaction: neither a crash nor a retry can lose or double it.
+            self.create(
+                function,
+                start.payload,
+                name=None,
+                tenant_id=start.tenant_id,
+                caller=(caller, start.operation_id),
+            )
+            return
+        target = TargetRow(
+            execution=caller.key,
+            operation=start.operation_id,
+            request_id=self._request_id(),
+            function=function.name,
+            version=function.version,
+            call_number=self._store.call_number(caller.key, function.name),
+            tenant=start.tenant_id,
+            payload=start.payload,
+        )
+        self._store.add_target(target)
+        self.start_target(caller, target, function)
+
+    def start_target(self, caller: Execution, target: TargetRow, function: Function) -> None:
+        """Have a plain target of the outbox run; again, when the service stopped while it ran."""
+        operation = self._store.operation(caller.key, target.operation)
+        due = self.now + self._desk.limits.target_seconds * 1000
+        self._store.arm(caller.key, target.operation, "target", due)
+        self.jobs.append(
+            Job(
+                id=target.request_id,
+                kind="plain",
+                function=function,
+                execution_arn=caller.arn,
+                payload=target.payload,
+                tenant_id=target.tenant,
+                call_number=target.call_number,
+                operation_name=operation.get("Name") if operation else None,
+                operation_id=target.operation,
+            )
+        )
+
+    def finish_target(
+        self, caller: Execution, operation_id: str, *, result: str | None, error: ErrorObject | None
+    ) -> None:
+        """Record what a plain target gave; the second report of one target changes nothing."""
+        if not self._store.end_target(caller.key, operation_id):
+            return
+        limit = self._desk.limits.updates.invoke_payload_bytes
+        if error is None and values.size_bytes(result or "") > limit:
+            error = _too_large(limit)
+        if error is not None:
+            self.settle(caller, operation_id, "failure", error=error)
+        else:
+            self.settle(caller, operation_id, "success", result=result)
+
+    # Time ------------------------------------------------------------------------------------------------------------
+
+    def fire(self, timer: TimerRow) -> None:
+        """Do what a timer that is due stands for."""
+        execution = self.execution_of_key(timer.execution)
+        self._store.disarm_kind(timer.execution, timer.operation, timer.kind)
+        if execution.status != "RUNNING":
+            return  # it ended earlier in this turn
+        match timer.kind:
+            case "wait" | "retry":
+                self.settle(execution, timer.operation, "due")
+            case "timeout":
+                self.settle(execution, timer.operation, "timeout", error=ledger.CALLBACK_TIMEOUT)
+            case "heartbeat":
+                self.settle(execution, timer.operation, "timeout", error=ledger.CALLBACK_HEARTBEAT)
+            case "target":
+                self._store.end_target(execution.key, timer.operation)
+                error = _invoke_timeout(self._desk.limits.target_seconds)
+                self.settle(execution, timer.operation, "timeout", error=error)
+            case "backoff":
+                self.wake(execution)
+            case _:  # "execution"
+                seconds = execution.timeout_seconds
+                message = f"Execution timed out after {seconds} seconds"
+                self.end(execution, "TIMED_OUT", error={"ErrorType": "Execution.Timeout", "ErrorMessage": message})
+
+    # Ending ----------------------------------------------------------------------------------------------------------
+
+    def finish_invocation(self, execution: Execution, output: object, error: ErrorObject | None) -> None:
+        """Take the answer of the invocation in flight, or the error that it raised or died of.
+
+        Args:
+            execution: whose invocation it is.
+            output: the handler's answer when `error` is None.
+            error: what left the handler or killed it.
+        """
+        answer = None if error is not None else ledger.read_output(output)
+        has_unseen = bool(self._store.unseen(execution.key))
+        if isinstance(answer, ledger.Invalid):
+            error = answer.error
+        elif isinstance(answer, ledger.Pending) and execution.outcome is None:
+            if not has_unseen and not self._store.has_outstanding(execution.key):
+                error = ledger.NOTHING_PENDING
+        started = cast("int", execution.invocation_started)
+        request_id = cast("str", execution.invocation)
+        execution.invocation = execution.invocation_started = None
+        self._number(
+            execution, ledger.invocation_completed(started=started, now=self.now, request_id=request_id, error=error)
+        )
+        self._number_held(execution)
+        if execution.outcome is not None:
+            # Recorded is recorded: whatever the invocation did afterwards, this is how it ends (reliability.md K10).
+            self._end_as_recorded(execution)
+            return
+        match answer:
+            case ledger.Succeeded():
+                self.end(execution, "SUCCEEDED", result=answer.result or None)
+            case ledger.Failed():
+                self.end(execution, "FAILED", error=answer.error or {})
+            case ledger.Invalid():
+                self.end(execution, "FAILED", error=answer.error)
+            case ledger.Pending() | None:
+                if error is not None:
+                    self._fail(execution, error)
+                else:
+                    execution.failures = 0
+                    execution.failing_since = None
+                    if has_unseen:
+                        self.wake(execution)
+            case _:
+                assert_never(answer)
+
+    def _fail(self, execution: Execution, error: ErrorObject) -> None:
+        """Have a failed invocation made again, now or later, or give up."""
+        retries = self._desk.retries
+        execution.failures += 1
+        if execution.failing_since is None:
+            execution.failing_since = self.now
+        if error is ledger.NOTHING_PENDING:
+            if execution.failures >= retries.pending:
+                self.end(execution, "FAILED", error=error)
+            else:
+                self.wake(execution)
+            return
+        kind = error.get("ErrorType", "")
+        # A time-out is the handler's own doing and gets no immediate retry (protocol.md 1.6).
+        is_crash = kind.startswith(_CRASHES) and kind != _TIMED_OUT
+        delay = retries.delay_ms(execution.failures, is_crash=is_crash)
+        if self.now + delay - execution.failing_since > retries.give_up_seconds * 1000:
+            self.end(execution, "FAILED", error=error)
+        elif delay == 0 or self._store.unseen(execution.key):
+            self.wake(execution)
+        else:
+            self._store.arm(execution.key, _OWN, "backoff", self.now + delay)
+
+    def interrupt(self, execution: Execution) -> None:
+        """End an invocation that the stop of the service has cut off, and make it again; that is no failure of it."""
+        failures, since = execution.failures, execution.failing_since
+        self.finish_invocation(execution, None, INTERRUPTED)
+        if execution.status == "RUNNING":
+            execution.failures, execution.failing_since = failures, since
+            self._store.disarm_kind(execution.key, _OWN, "backoff")
+            self.wake(execution)
+
+    def stop(self, execution: Execution, error: ErrorObject) -> None:
+        """End an execution on request; running code notices at its next checkpoint."""
+        if execution.outcome is not None:
+            self._end_as_recorded(execution)
+        else:
+            self.end(execution, "STOPPED", error=error)
+
+    def _end_as_recorded(self, execution: Execution) -> None:
+        texts = self._store.texts(execution.key)
+        error = cast("ErrorObject | None", json.loads(texts.error) if texts.error is not None else None)
+        self.end(execution, cast("Ending", execution.outcome), result=texts.result, error=error)
+
+    def end(
+        self, execution: Execution, status: Ending, *, result: str | None = None, error: ErrorObject | None = None
+    ) -> None:
+        """End an execution and tell its caller; operations that are open stay as they are (protocol.md 5.9)."""
+        limit = self._desk.limits.updates.invoke_payload_bytes
+        if execution.caller is not None and status == "SUCCEEDED" and values.size_bytes(result or "") > limit:
+            status, result, error = "FAILED", None, _too_large(limit)
+        execution.status = status
+        execution.ended = self.now
+        execution.invocation = execution.invocation_started = None
+        self._store.save_outcome(execution, result=result, error=_error_text(error))
+        self._store.forget(execution.key)
+        self._number(execution, ledger.execution_ended(status, now=self.now, result=result, error=error))
+        self.ended.append(execution.key)
+        if execution.caller is None or execution.caller_operation is None:
+            return
+        caller = self.execution_of_key(execution.caller)
+        operation_id = execution.caller_operation
+        match status:
+            case "SUCCEEDED":
+                self.settle(caller, operation_id, "success", result=result)
+            case "FAILED":
+                self.settle(caller, operation_id, "failure", error=error)
+            case "TIMED_OUT":
+                timeout = _invoke_timeout(execution.timeout_seconds or 0)
+                self.settle(caller, operation_id, "timeout", error=timeout)
+            case "STOPPED":
+                self.settle(caller, operation_id, "stop", error=error)
+
+
+def checkpoint_token(execution: Execution) -> str:
+    """Return the one token that is valid now: it says which execution, which sequence number, which invocation."""
+    return base64.b64encode(f"{execution.key}.{execution.sequence}.{execution.invocation}".encode()).decode()
+
+
+def _hidden(contexts: list[tuple[str, str | None, int]]) -> set[str]:
+    """Return the contexts whose children are not sent; parents come before their children."""
+    hidden: set[str] = set()
+    for operation_id, parent, context in contexts:
+        if context == _CLOSED or parent in hidden:
+            hidden.add(operation_id)
+    return hidden
+
+
+_OPEN, _CLOSED = 1, 2
+
+
+def _context(operation: Operation) -> int:
+    if operation["Type"] != "CONTEXT":
+        return 0
+    is_replayed = operation.get("ContextDetails", {}).get("ReplayChildren", False)
+    return _OPEN if operation["Status"] == "STARTED" or is_replayed else _CLOSED
+
+
+def _error_text(error: ErrorObject | None) -> str | None:
+    return None if error is None else values.to_text(cast("Json", error))
+
+
+def _too_large(limit: int) -> ErrorObject:
+    return {
+        "ErrorType": "InvalidParameterValueException",
+        "ErrorMessage": f"The result of a chained invoke must be less than or equal to {limit} bytes.",
+    }
+
+
+def _invoke_timeout(seconds: int) -> ErrorObject:
+    return {"ErrorType": "ChainedInvoke.Timeout", "ErrorMessage": f"Function timed out after {seconds} seconds"}

@@ -1,0 +1,122 @@
+"""What does the outside see? Events, operations and executions in the shapes of the API's replies.
+
+Inside, times are epoch milliseconds; replies carry epoch seconds, as REST JSON does (protocol.md 1.2, 7.3, 8).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+from durableflow import ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from durableflow.ledger import Event
+    from durableflow.local.store import Execution, Texts
+    from durableflow.operations import Operation
+
+Reply: TypeAlias = dict[str, Any]
+"""The members of an API's reply, by the wire's names."""
+
+
+def seconds(milliseconds: int) -> float:
+    """Return a time as REST JSON has it."""
+    return milliseconds / 1000
+
+
+_TIMES: Final = frozenset({"StartTimestamp", "EndTimestamp", "NextAttemptTimestamp", "ScheduledEndTimestamp"})
+
+
+def operation_to_reply(operation: Operation) -> Reply:
+    """Return an operation with its times in seconds."""
+    return _with_seconds(cast("Reply", operation))
+
+
+def _with_seconds(members: Mapping[str, Any]) -> Reply:
+    made = dict(members)
+    for member, value in members.items():
+        if member in _TIMES:
+            made[member] = seconds(value)
+        elif member in _TIMED_DETAILS:
+            made[member] = _with_seconds(value)
+    return made
+
+
+_TIMED_DETAILS: Final = frozenset({"StepDetails", "WaitDetails", "WaitStartedDetails", "InvocationCompletedDetails"})
+_DATA: Final = ("Input", "Result", "Error")
+
+
+def event_to_reply(event: Event, *, with_data: bool) -> Reply:
+    """Return an event as GetDurableExecutionHistory shows it.
+
+    Args:
+        event: with its EventId, times in milliseconds.
+        with_data: False leaves payloads and errors out and marks them as truncated (protocol.md 8.4).
+    """
+    made = _with_seconds(event)
+    made["EventTimestamp"] = seconds(event["EventTimestamp"])
+    if with_data:
+        return made
+    member = f"{event['EventType']}Details"
+    details = dict(made[member])
+    details.update((data, {"Truncated": True}) for data in _DATA if data in details)
+    made[member] = details
+    return made
+
+
+def function_arn(region: str, account: str, name: str, version: str) -> str:
+    """Return the qualified ARN of a function."""
+    return f"arn:aws:lambda:{region}:{account}:function:{name}:{version}"
+
+
+def execution_to_item(execution: Execution) -> Reply:
+    """Return an execution as lists show it."""
+    made: Reply = {
+        "DurableExecutionArn": execution.arn,
+        "DurableExecutionName": execution.name,
+        "FunctionArn": execution.arn.partition("/durable-execution/")[0],
+        "Status": execution.status,
+        "StartTimestamp": seconds(execution.started),
+    }
+    if execution.ended is not None:
+        made["EndTimestamp"] = seconds(execution.ended)
+    return made
+
+
+def execution_to_reply(execution: Execution, texts: Texts) -> Reply:
+    """Return an execution as GetDurableExecution shows it."""
+    made = execution_to_item(execution)
+    made["Version"] = execution.version
+    if texts.input is not None:
+        made["InputPayload"] = texts.input
+    if execution.ended is not None:
+        if texts.result is not None:
+            made["Result"] = texts.result
+        if texts.error is not None:
+            made["Error"] = json.loads(texts.error)
+    return made
+
+
+def marker(kind: str, *numbers: int) -> str:
+    """Return an opaque place to go on from."""
+    return base64.b64encode(".".join((kind, *map(str, numbers))).encode()).decode()
+
+
+def read_marker(text: str, kind: str, *, size: int) -> tuple[int, ...]:
+    """Return the numbers of a marker of this kind.
+
+    Raises:
+        ServiceError: the marker was not made here, or for something else.
+    """
+    try:
+        made_for, *numbers = base64.b64decode(text, validate=True).decode("ascii").split(".")
+        found = tuple(int(number) for number in numbers)
+    except (binascii.Error, ValueError):
+        made_for, found = "", ()
+    if made_for != kind or len(found) != size:
+        raise ledger.refusal("Invalid Marker.", hint="pass on the NextMarker of the reply before, unchanged")
+    return found
