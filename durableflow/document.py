@@ -568,8 +568,9 @@ def _merge(frame: _Frame) -> None:
     """
     members: Object = {}
     nodes: dict[str, _Entry] = {}
-    for source, entries in frame.merged or ():
-        members = {**source, **members} if members else dict(source)
-        nodes = {**entries, **nodes} if nodes else dict(entries)
-    frame.members = {**members, **frame.members}
-    frame.member_nodes = {**nodes, **frame.member_nodes}
+    for source, entries in reversed(frame.merged or ()):
+        members.update(source)
+        nodes.update(entries)
+    members.update(frame.members)
+    nodes.update(frame.member_nodes)
+    frame.members, frame.member_nodes = members, nodes

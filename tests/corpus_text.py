@@ -77,6 +77,10 @@ def nested_maps(depth: int) -> str:
     return "".join(f"{' ' * n}a:\n" for n in range(depth))
 
 
+def wide_map(keys: int) -> str:
+    return "".join(f"  k{n}: 1\n" for n in range(keys))
+
+
 YAML_CASES: tuple[Case, ...] = (
     yaml("Y1-empty", "", "DF104", 1),
     yaml("Y1-spaces", "  \n\n   \n", "DF104", 1),
@@ -101,6 +105,7 @@ YAML_CASES: tuple[Case, ...] = (
     yaml("Y7-laughs", laughs(9), "DF106", 6),
     yaml("Y7-wide-text", f"{'a: &a '}{'x' * 200_000}\nb: [{'*a, ' * 90_000}]\n", "DF102", 2),
     yaml("Y8-merge-bomb", merges(25), "DF106"),
+    yaml("Y8-empty-merges", lambda: f"a: &a\n{wide_map(10_000)}e: &e {{}}\nb: {{<<: [*a, {'*e, ' * 50_000}]}}\n", None),
     yaml("Y8-self-merge", "a: &a\n  <<: *a\n", "DF134", 2),
     yaml("Y9-cycle", "a: &a\n  - *a\n", "DF134", 2),
     yaml("Y9-cycle-in-mapping", "a: &a\n  b:\n    c: *a\n", "DF134", 3),

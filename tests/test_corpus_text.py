@@ -17,7 +17,17 @@ from durableflow.document import read_bytes
 from durableflow.errors import Diagnostic, WorkflowError
 
 SECONDS = 2
-HEAVY = ["Y5-zeros", "Y7-laughs", "Y7-wide-text", "Y8-merge-bomb", "Y16-50000", "Y18-keys", "Y21-states", "Y23-faults"]
+HEAVY = [
+    "Y5-zeros",
+    "Y7-laughs",
+    "Y7-wide-text",
+    "Y8-merge-bomb",
+    "Y8-empty-merges",
+    "Y16-50000",
+    "Y18-keys",
+    "Y21-states",
+    "Y23-faults",
+]
 
 
 def problems(case: Case) -> tuple[Diagnostic, ...]:
