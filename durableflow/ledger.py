@@ -549,6 +549,18 @@ def _check_shape(update: Update) -> None:
             raise _refused(update, f"{member} must be an object.")
 
 
+def check_error(error: object, limit: int) -> None:
+    """Hold an error object from outside a checkpoint to the same rules; `limit` in bytes.
+
+    Raises:
+        ServiceError: InvalidParameterValueException.
+    """
+    if not isinstance(error, dict) or not _is_error(cast("dict[object, object]", error)):
+        raise refusal("Error must hold texts only.")
+    if _error_size(cast("ErrorObject", error)) > limit:
+        raise refusal(f"Error object size must be less than {limit + 1} bytes.")
+
+
 def _is_unicode(text: str) -> bool:
     if text.isascii():
         return True

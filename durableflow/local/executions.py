@@ -12,143 +12,25 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, assert_never, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, assert_never, cast
 
 from durableflow import ledger, values
 from durableflow.local import history
+from durableflow.local.jobs import Job
 from durableflow.local.store import Execution, TargetRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from durableflow.ledger import Changes, Event, Target, Trigger
+    from durableflow.local.jobs import Function, Functions, Limits, Retries
     from durableflow.local.store import Store, TimerRow
     from durableflow.operations import ErrorObject, Operation, Update
     from durableflow.values import Json
 
 Ending: TypeAlias = Literal["SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED"]
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Who the service works with
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Function:
-    """What a function name stands for here.
-
-    Args:
-        name: without qualifier.
-        version: what runs: digits, `$LATEST` or `$LATEST.PUBLISHED`; never an alias.
-        is_durable: whether it is invoked with a durable event, as an execution of its own.
-        execution_timeout_seconds: of its executions; None for none.
-        retention_days: how long its finished executions are to be kept.
-    """
-
-    name: str
-    version: str = "$LATEST"
-    is_durable: bool = True
-    execution_timeout_seconds: int | None = None
-    retention_days: int = 14
-
-
-class Functions(Protocol):
-    """Knows which functions there are."""
-
-    def resolve(self, name: str) -> Function | None:
-        """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """Something to run outside the service, and to report with `Service.invocation_ended`.
-
-    Args:
-        id: the request id.
-        kind: `durable` is one invocation of an execution, `plain` one call of a plain function.
-        function: what runs.
-        execution_arn: of the execution itself, or for a plain target of its caller; None for a plain function that
-            a client invoked.
-        event: what a durable function gets (protocol.md 1.2), times in epoch milliseconds; None for a plain one.
-        payload: what a plain function gets, JSON text; None for a durable one.
-        tenant_id: None for none.
-        call_number: how many times this function was started in this execution before, from 0.
-        operation_name: of the chained invoke that starts a plain target.
-        operation_id: likewise.
-    """
-
-    id: str
-    kind: Literal["durable", "plain"]
-    function: Function
-    execution_arn: str | None
-    event: dict[str, Any] | None = None
-    payload: str | None = None
-    tenant_id: str | None = None
-    call_number: int = 0
-    operation_name: str | None = None
-    operation_id: str | None = None
-
-
-class Invoker(Protocol):
-    """Runs jobs."""
-
-    def start(self, job: Job) -> None:
-        """Have a job run, and return at once; the end is reported with `Service.invocation_ended`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retries:
-    """When a failed invocation is made again (protocol.md 1.6).
-
-    Args:
-        immediate: how many crashes (`Runtime.*`, `Sandbox.*`, `Extension.*`) in a row are made good at once.
-        first_seconds, rate, longest_seconds: the delays that grow after every other failure.
-        give_up_seconds: how long invocations may fail in a row until the execution fails with their error; the
-            platform spreads its retries over hours too.
-        pending: how many answers PENDING in a row are borne while nothing is pending.
-    """
-
-    immediate: int = 3
-    first_seconds: float = 1.0
-    rate: float = 2.0
-    longest_seconds: float = 3600.0
-    give_up_seconds: float = 21_600.0
-    pending: int = 3
-
-    def delay_ms(self, failures: int, *, is_crash: bool) -> int:
-        """Return how long to wait after the n-th failure in a row, milliseconds."""
-        if is_crash and failures <= self.immediate:
-            return 0
-        nth = failures - (self.immediate if is_crash else 0)
-        # The power of a large number overflows long before it matters.
-        return round(1000 * min(self.longest_seconds, self.first_seconds * self.rate ** min(nth - 1, 64)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Sizes of the service; the defaults are the platform's, tests make them unkind.
-
-    Args:
-        updates: what a checkpoint may hold.
-        first_page_operations: operations in the event of an invocation; 0 leaves them all to later pages.
-        page_operations: operations in any other page.
-        page_bytes: UTF-8 bytes of a page; one operation is always sent.
-        operations, size_bytes: what an execution may hold in all; None for no limit (protocol.md 9).
-        target_seconds: how long a plain target may take.
-        invoke_seconds: how long a synchronous Invoke waits.
-    """
-
-    updates: ledger.Limits = ledger.Limits()
-    first_page_operations: int = 1000
-    page_operations: int = 1000
-    page_bytes: int = 5 * 1024 * 1024
-    operations: int | None = None
-    size_bytes: int | None = None
-    target_seconds: int = 900
-    invoke_seconds: float = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +70,7 @@ class Turn:
         jobs: to be started after the commit, in this order.
         told: ARN and event of what was added to histories.
         ended: keys of the executions that ended.
+        finished: ids of the jobs that are over.
     """
 
     def __init__(self, desk: Desk, now: int) -> None:
@@ -199,6 +82,7 @@ class Turn:
         self.jobs: list[Job] = []
         self.told: list[tuple[str, Event]] = []
         self.ended: list[int] = []
+        self.finished: list[str] = []
 
     def flush(self) -> None:
         """Invoke who is awake and save everybody: the last thing before the commit."""
@@ -245,9 +129,9 @@ class Turn:
             arn = self._child_arn(function, *caller)
             name = arn.split("/")[-2]
         else:
-            request_id = self._request_id()
-            name = name or request_id
-            arn = f"{self._function_arn(function)}/durable-execution/{name}/{request_id}"
+            made = request_id(self._desk)
+            name = name or made
+            arn = f"{self._function_arn(function)}/durable-execution/{name}/{made}"
         execution = Execution(
             arn=arn,
             name=name,
@@ -277,11 +161,7 @@ class Turn:
     def _child_arn(self, function: Function, caller: Execution, operation_id: str) -> str:
         # A function of caller and operation: however often it were tried, there is one child (reliability.md I3).
         digest = blake2b(f"{caller.arn}/{operation_id}".encode(), digest_size=32).hexdigest()
-        request_id = uuid.UUID(hex=digest[32:])
-        return f"{self._function_arn(function)}/durable-execution/{digest[:32]}/{request_id}"
-
-    def _request_id(self) -> str:
-        return str(uuid.UUID(bytes=self._desk.entropy(16), version=4))
+        return f"{self._function_arn(function)}/durable-execution/{digest[:32]}/{uuid.UUID(hex=digest[32:])}"
 
     def _start_invocation(self, execution: Execution) -> None:
         function = self._desk.functions.resolve(f"{execution.function}:{execution.version}")
@@ -292,7 +172,7 @@ class Turn:
         self._store.disarm_kind(execution.key, _OWN, "backoff")
         execution.sequence += 1
         execution.invocations += 1
-        execution.invocation = self._request_id()
+        execution.invocation = request_id(self._desk)
         execution.invocation_started = self.now
         operations, after = self.page(execution, -1, limit=self._desk.limits.first_page_operations)
         state: dict[str, Any] = {"Operations": operations}
@@ -520,7 +400,7 @@ class Turn:
         target = TargetRow(
             execution=caller.key,
             operation=start.operation_id,
-            request_id=self._request_id(),
+            request_id=request_id(self._desk),
             function=function.name,
             version=function.version,
             call_number=self._store.call_number(caller.key, function.name),
@@ -603,14 +483,13 @@ class Turn:
         has_unseen = bool(self._store.unseen(execution.key))
         if isinstance(answer, ledger.Invalid):
             error = answer.error
-        elif isinstance(answer, ledger.Pending) and execution.outcome is None:
-            if not has_unseen and not self._store.has_outstanding(execution.key):
-                error = ledger.NOTHING_PENDING
+        elif isinstance(answer, ledger.Pending) and not (has_unseen or self._may_be_pending(execution)):
+            error = ledger.NOTHING_PENDING
         started = cast("int", execution.invocation_started)
-        request_id = cast("str", execution.invocation)
+        invocation = cast("str", execution.invocation)
         execution.invocation = execution.invocation_started = None
         self._number(
-            execution, ledger.invocation_completed(started=started, now=self.now, request_id=request_id, error=error)
+            execution, ledger.invocation_completed(started=started, now=self.now, request_id=invocation, error=error)
         )
         self._number_held(execution)
         if execution.outcome is not None:
@@ -624,16 +503,17 @@ class Turn:
                 self.end(execution, "FAILED", error=answer.error or {})
             case ledger.Invalid():
                 self.end(execution, "FAILED", error=answer.error)
+            case ledger.Pending() if error is None:
+                execution.failures, execution.failing_since = 0, None
+                if has_unseen:
+                    self.wake(execution)
             case ledger.Pending() | None:
-                if error is not None:
-                    self._fail(execution, error)
-                else:
-                    execution.failures = 0
-                    execution.failing_since = None
-                    if has_unseen:
-                        self.wake(execution)
+                self._fail(execution, error or {})
             case _:
                 assert_never(answer)
+
+    def _may_be_pending(self, execution: Execution) -> bool:
+        return execution.outcome is not None or self._store.has_outstanding(execution.key)
 
     def _fail(self, execution: Execution, error: ErrorObject) -> None:
         """Have a failed invocation made again, now or later, or give up."""
@@ -707,6 +587,11 @@ class Turn:
                 self.settle(caller, operation_id, "timeout", error=timeout)
             case "STOPPED":
                 self.settle(caller, operation_id, "stop", error=error)
+
+
+def request_id(desk: Desk) -> str:
+    """Return a new id for an invocation."""
+    return str(uuid.UUID(bytes=desk.entropy(16), version=4))
 
 
 def checkpoint_token(execution: Execution) -> str:

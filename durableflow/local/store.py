@@ -206,6 +206,25 @@ class Store:
         self._connection.close()
 
     @contextmanager
+    def view(self) -> Generator[None]:
+        """Read inside as of one moment; within a transaction of this store, as of now.
+
+        Raises:
+            ServiceError: ServiceException when SQLite fails.
+        """
+        if self._connection.in_transaction:
+            yield
+            return
+        try:
+            self._run("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.rollback()
+        except sqlite3.Error as error:
+            raise _failed(self._name, error) from error
+
+    @contextmanager
     def transaction(self) -> Generator[None]:
         """Make what happens inside durable, all of it or nothing.
 
@@ -213,7 +232,7 @@ class Store:
             ServiceError: ServiceException when SQLite fails: locked for too long, disk full, damaged.
         """
         try:
-            self._run("BEGIN IMMEDIATE" if self.is_writable else "BEGIN")
+            self._run("BEGIN IMMEDIATE")
             try:
                 yield
             except BaseException:

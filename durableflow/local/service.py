@@ -1,0 +1,917 @@
+"""The durable execution service here: Lambda's API, one method for each operation, over SQLite.
+
+Members go in and come out under the wire's names, so that HTTP only has to map them. Every request is one transaction
+under one lock; what it has to set off (jobs, listeners) happens after its commit and outside the lock, in the order of
+the commits. What runs a job is not the service's business: it hands out a `Job` and is told the end of it. Time comes
+from the clock it is given; whoever owns the service calls `run_due` when `next_due` says so.
+
+Source: protocol.md 2.4, 4.3, 6, 7, 8, 13 (S1-S20).
+"""
+
+# ruff: noqa: N803 - the methods take the wire's member names, so that HTTP and the owner's socket only map them
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager
+from functools import partial
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+
+from durableflow import ledger, values
+from durableflow.errors import ServiceError, diagnostic
+from durableflow.local import history
+from durableflow.local.clock import Clock
+from durableflow.local.executions import Desk, Turn, checkpoint_token, request_id
+from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
+from durableflow.local.store import Execution, Reply, Store
+from durableflow.source import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    from durableflow.ledger import Event
+    from durableflow.operations import ErrorObject, Operation, Update
+    from durableflow.values import Json
+
+__all__ = ["Clock", "Function", "Functions", "Invoker", "Job", "Limits", "Listener", "Retries", "Service", "Store"]
+
+Listener: TypeAlias = "Callable[[str, history.Reply], None]"
+"""Told of every event after its commit: the execution's ARN, and the event as in its history."""
+
+InvocationType: TypeAlias = Literal["RequestResponse", "Event", "DryRun"]
+
+REPLAY_WINDOW_MS: Final = 15 * 60 * 1000
+"""How long the answer to a checkpoint is kept for a repetition with the same ClientToken (protocol.md 2.4)."""
+
+_SYNC_PAYLOAD_MAX_BYTES = 6 * 1024 * 1024
+_ASYNC_PAYLOAD_MAX_BYTES = 1024 * 1024
+_ITEMS_DEFAULT = 100
+_ITEMS_MAX = 1000
+_STATUSES_MAX = 10
+_DUE_AT_ONCE = 200
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CLIENT_TOKEN = re.compile(r"[\x21-\x7e]{1,64}")
+_STATUSES = frozenset({"RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED"})
+_STOPPED: Final[ErrorObject] = {"ErrorMessage": "Execution stopped by user request."}
+
+_log = logging.getLogger("durableflow.service")
+
+
+class Service:
+    """The API, and what its owner needs to drive it. Thread-safe.
+
+    Args:
+        store: open; the service is its only user. With one from `open_reader` only what reads works.
+        clock: what time it is.
+        functions: what function names stand for.
+        invoker: runs jobs; called after the commit, outside the lock, by one thread at a time.
+        account, region: in ARNs; chained invokes stay inside them.
+        limits, retries: see there.
+        entropy: random bytes for ids; tests make them predictable.
+    """
+
+    def __init__(  # noqa: PLR0913 - everything the service may not find for itself
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        functions: Functions,
+        invoker: Invoker,
+        account: str = "123456789012",
+        region: str = "us-east-1",
+        limits: Limits | None = None,
+        retries: Retries | None = None,
+        entropy: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._functions = functions
+        self._invoker = invoker
+        self._limits = limits or Limits()
+        self._desk = Desk(
+            store=store,
+            functions=functions,
+            account=account,
+            region=region,
+            limits=self._limits,
+            retries=retries or Retries(),
+            entropy=entropy,
+        )
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._running: dict[str, Job] = {}
+        self._answers: dict[str, str | ErrorObject | None] = {}
+        self._awaited: set[str] = set()
+        self._outgoing: deque[Callable[[], None]] = deque()
+        self._is_draining = False
+        self._listeners: list[Listener] = []
+
+    # ---- Invoke -----------------------------------------------------------------------------------------------------
+
+    def invoke(
+        self,
+        *,
+        FunctionName: str,
+        Payload: bytes | str = b"",
+        InvocationType: InvocationType = "RequestResponse",
+        DurableExecutionName: str | None = None,
+        TenantId: str | None = None,
+        Qualifier: str | None = None,
+    ) -> history.Reply:
+        """Invoke a function: start an execution of a durable one, call a plain one.
+
+        Args:
+            FunctionName: `name`, `name:qualifier`, a partial or a whole ARN; a bare name is its `$LATEST`.
+            Payload: JSON text, up to 6 MiB, or 1 MiB with Event.
+            InvocationType: RequestResponse waits for the end of the execution, 15 minutes at most; Event returns at
+                once; DryRun only looks.
+            DurableExecutionName: the same name with the same payload gives the same execution.
+            TenantId: passed on to the function.
+            Qualifier: a version or alias.
+
+        Returns:
+            `{StatusCode, ExecutedVersion, DurableExecutionArn?, FunctionError?, Payload}`; Payload is bytes.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, DurableExecutionAlreadyStartedException (409),
+                RequestTooLargeException (413), InvalidRequestContentException or InvalidParameterValueException (400).
+        """
+        function = self._function(FunctionName, Qualifier)
+        is_sync = InvocationType == "RequestResponse"
+        text = _payload_text(Payload, _SYNC_PAYLOAD_MAX_BYTES if is_sync else _ASYNC_PAYLOAD_MAX_BYTES)
+        if DurableExecutionName is not None and not (function.is_durable and _NAME.fullmatch(DurableExecutionName)):
+            raise ledger.refusal(
+                f"DurableExecutionName '{shown(DurableExecutionName)}' cannot be used.",
+                hint="a name is 1 to 64 letters, digits, '-' and '_'; only executions of durable functions have one",
+            )
+        if InvocationType == "DryRun":
+            return {"StatusCode": 204, "ExecutedVersion": function.version, "Payload": b""}
+        if not function.is_durable:
+            return self._call(function, text, TenantId, is_sync=is_sync)
+        with self._turn() as turn:
+            execution = self._start(turn, function, text, DurableExecutionName, TenantId)
+        made: history.Reply = {
+            "StatusCode": 200 if is_sync else 202,
+            "ExecutedVersion": function.version,
+            "DurableExecutionArn": execution.arn,
+            "Payload": b"",
+        }
+        if is_sync:
+            ended = self.wait(DurableExecutionArn=execution.arn, timeout_seconds=self._limits.invoke_seconds)
+            if ended is None:
+                raise _unanswered(
+                    f"the execution did not end within {self._limits.invoke_seconds:g} seconds; it goes on"
+                )
+            made.update(_execution_answer(ended))
+        return made
+
+    def _function(self, name: str, qualifier: str | None) -> Function:
+        parts = ledger.function_name(name)
+        if parts is None:
+            raise ledger.refusal(f"'{shown(name)}' is no function name.")
+        if qualifier is not None and parts.qualifier not in {None, qualifier}:
+            raise ledger.refusal(
+                f"The qualifier '{shown(qualifier)}' does not match the one in '{shown(name)}'.", hint="leave one out"
+            )
+        whole = f"{name}:{qualifier}" if qualifier is not None and parts.qualifier is None else name
+        function = self._functions.resolve(whole)
+        if function is None:
+            raise _not_found(f"Function not found: {shown(whole)}")
+        return function
+
+    def _start(
+        self, turn: Turn, function: Function, text: str | None, name: str | None, tenant_id: str | None
+    ) -> Execution:
+        found = self._store.execution_named(function.name, function.version, name) if name is not None else None
+        if found is None:
+            return turn.create(function, text, name=name, tenant_id=tenant_id)
+        if self._store.texts(found.key).input != text:
+            raise ServiceError(
+                diagnostic(
+                    "DF722",
+                    f"the execution '{shown(found.name)}' was started with another payload",
+                    hint="choose another name, or pass the payload that it was started with",
+                ),
+                name="DurableExecutionAlreadyStartedException",
+                status=409,
+                is_retryable=False,
+            )
+        return found
+
+    def _call(self, function: Function, text: str | None, tenant_id: str | None, *, is_sync: bool) -> history.Reply:
+        """Call a plain function for a client; nobody's execution is the wiser."""
+        job = Job(
+            id=request_id(self._desk),
+            kind="plain",
+            function=function,
+            execution_arn=None,
+            payload=text if text is not None else "{}",
+            tenant_id=tenant_id,
+        )
+        made: history.Reply = {
+            "StatusCode": 200 if is_sync else 202,
+            "ExecutedVersion": function.version,
+            "Payload": b"",
+        }
+        with self._lock:
+            self._take(job)
+            if is_sync:
+                self._awaited.add(job.id)
+        self._drain()
+        if not is_sync:
+            return made
+        with self._changed:
+            is_answered = self._changed.wait_for(lambda: job.id in self._answers, self._limits.invoke_seconds)
+            self._awaited.discard(job.id)
+            answer = self._answers.pop(job.id, None)
+        if not is_answered:
+            raise _unanswered(f"'{function.name}' did not answer within {self._limits.invoke_seconds:g} seconds")
+        if isinstance(answer, dict):
+            made.update({"FunctionError": "Unhandled", "Payload": _error_body(answer)})
+        else:
+            made["Payload"] = (answer if answer is not None else "null").encode()
+        return made
+
+    # ---- The handler's side -----------------------------------------------------------------------------------------
+
+    def checkpoint_durable_execution(
+        self,
+        *,
+        DurableExecutionArn: str,
+        CheckpointToken: str,
+        Updates: Sequence[Update] = (),
+        ClientToken: str | None = None,
+    ) -> history.Reply:
+        """Record a batch of updates, whole or not at all, and answer with every operation that changed.
+
+        Args:
+            DurableExecutionArn: of an execution with an invocation in flight.
+            CheckpointToken: the one of the event or of the answer before; it is used up.
+            Updates: in the order in which they are to be applied; none is a look at what changed.
+            ClientToken: the same one with the same request, within 15 minutes, gives the same answer again.
+
+        Returns:
+            `{CheckpointToken?, NewExecutionState: {Operations, NextMarker?}}`. No token: write no more.
+
+        Raises:
+            ServiceError: InvalidParameterValueException; nothing has changed. `Invalid checkpoint token` is the one
+                that another invocation cures.
+        """
+        if ClientToken is not None and not _CLIENT_TOKEN.fullmatch(ClientToken):
+            raise ledger.refusal("ClientToken must be 1 to 64 printable characters.")
+        digest = _digest(Updates) if ClientToken is not None else b""
+        with self._turn() as turn:
+            execution = turn.execution(DurableExecutionArn)
+            if execution is None:
+                raise ledger.refusal(f"Execution not found: {shown(DurableExecutionArn)}")
+            repeated = self._repeated(turn, execution, CheckpointToken, ClientToken, digest)
+            if repeated is not None:
+                return cast("history.Reply", json.loads(repeated))
+            _check_token(execution, CheckpointToken)
+            delta = turn.checkpoint(execution, Updates)
+            reply = self._checkpoint_reply(execution, delta)
+            body = values.to_text(reply)
+            if ClientToken is not None:
+                kept = Reply(token=CheckpointToken, digest=digest, at=turn.now, body=body)
+                self._store.put_reply(execution.key, ClientToken, kept, expired=turn.now - REPLAY_WINDOW_MS)
+        return reply
+
+    def _repeated(
+        self, turn: Turn, execution: Execution, token: str, client_token: str | None, digest: bytes
+    ) -> str | None:
+        """Return the answer that this very request got before; looked for before the token is checked."""
+        kept = self._store.reply(execution.key, client_token) if client_token is not None else None
+        if kept is None or kept.token != token or turn.now - kept.at > REPLAY_WINDOW_MS:
+            return None
+        if kept.digest != digest:
+            raise ledger.refusal("The ClientToken was used with other updates.", hint="make a new one for each request")
+        return kept.body
+
+    def _checkpoint_reply(self, execution: Execution, delta: list[Operation]) -> history.Reply:
+        state: history.Reply = {}
+        limits = self._limits
+        size = sum(_size(operation) for operation in delta)
+        if len(delta) > limits.page_operations or size > limits.page_bytes:
+            # The rest is read as state, from the first operation that is left out. That brings some that did not
+            # change, which a client that merges by id cannot tell from a change.
+            delta, after = self._first_of(execution, delta)
+            state["NextMarker"] = history.marker("state", execution.sequence, after)
+        state["Operations"] = [history.operation_to_reply(operation) for operation in delta]
+        reply: history.Reply = {"NewExecutionState": state}
+        if execution.outcome is None:
+            reply["CheckpointToken"] = checkpoint_token(execution)
+        return reply
+
+    def _first_of(self, execution: Execution, delta: list[Operation]) -> tuple[list[Operation], int]:
+        positions = self._store.positions(execution.key, [operation["Id"] for operation in delta])
+        ordered = sorted(zip(positions, delta, strict=True), key=lambda pair: pair[0])
+        size = _size(ordered[0][1])
+        count = 1
+        for _, operation in ordered[1 : self._limits.page_operations]:
+            size += _size(operation)
+            if size > self._limits.page_bytes:
+                break
+            count += 1
+        return [operation for _, operation in ordered[:count]], ordered[count - 1][0]
+
+    def get_durable_execution_state(
+        self, *, DurableExecutionArn: str, CheckpointToken: str, Marker: str | None = None, MaxItems: int | None = None
+    ) -> history.Reply:
+        """Return a page of an execution's operations; the token stays valid.
+
+        Args:
+            DurableExecutionArn: of an execution with an invocation in flight.
+            CheckpointToken: the current one.
+            Marker: of the event or reply before; good for as long as its token.
+            MaxItems: 1 to 1,000; 100 unless given.
+
+        Returns:
+            `{Operations, NextMarker?}`, in the order of creation: parents before children.
+
+        Raises:
+            ServiceError: InvalidParameterValueException.
+        """
+        limit = min(_items(MaxItems), self._limits.page_operations)
+        with self._look() as turn:
+            execution = turn.execution(DurableExecutionArn)
+            if execution is None:
+                raise ledger.refusal(f"Execution not found: {shown(DurableExecutionArn)}")
+            _check_token(execution, CheckpointToken)
+            after = -1
+            if Marker:
+                sequence, after = history.read_marker(Marker, "state", size=2)
+                if sequence != execution.sequence:
+                    raise ledger.refusal("Invalid Marker.", hint="a marker is good until the next checkpoint")
+            operations, after_page = turn.page(execution, after, limit=limit)
+        reply: history.Reply = {"Operations": [history.operation_to_reply(operation) for operation in operations]}
+        if after_page is not None:
+            reply["NextMarker"] = history.marker("state", execution.sequence, after_page)
+        return reply
+
+    # ---- Looking at executions --------------------------------------------------------------------------------------
+
+    def get_durable_execution(self, *, DurableExecutionArn: str) -> history.Reply:
+        """Return what an execution was given, how it is, and what it gave (protocol.md 7.3).
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            execution = _found(turn, DurableExecutionArn)
+            return history.execution_to_reply(execution, self._store.texts(execution.key))
+
+    def get_durable_execution_history(
+        self,
+        *,
+        DurableExecutionArn: str,
+        IncludeExecutionData: bool = True,
+        MaxItems: int | None = None,
+        Marker: str | None = None,
+        ReverseOrder: bool = False,
+    ) -> history.Reply:
+        """Return a page of an execution's events.
+
+        Args:
+            DurableExecutionArn: whose.
+            IncludeExecutionData: False leaves payloads and errors out.
+            MaxItems: 1 to 1,000; 100 unless given.
+            Marker: of the page before.
+            ReverseOrder: newest first.
+
+        Returns:
+            `{Events, NextMarker?}` (protocol.md 8).
+
+        Raises:
+            ServiceError: ResourceNotFoundException, InvalidParameterValueException.
+        """
+        limit = _items(MaxItems)
+        with self._look() as turn:
+            execution = _found(turn, DurableExecutionArn)
+            after = execution.last_event + 1 if ReverseOrder else 0
+            if Marker:
+                key, after = history.read_marker(Marker, "history", size=2)
+                if key != execution.key:
+                    raise ledger.refusal("Invalid Marker.", hint="it belongs to another execution")
+            bodies = self._store.events(execution.key, after=after, newest_first=ReverseOrder, limit=limit + 1)
+        events: list[Event] = [json.loads(body) for body in bodies[:limit]]
+        reply: history.Reply = {
+            "Events": [history.event_to_reply(event, with_data=IncludeExecutionData) for event in events]
+        }
+        if len(bodies) > limit:
+            reply["NextMarker"] = history.marker("history", execution.key, events[-1]["EventId"])
+        return reply
+
+    def list_durable_executions_by_function(  # noqa: PLR0913 - the members of the API
+        self,
+        *,
+        FunctionName: str,
+        Qualifier: str | None = None,
+        DurableExecutionName: str | None = None,
+        Statuses: Sequence[str] = (),
+        StartedAfter: float | None = None,
+        StartedBefore: float | None = None,
+        ReverseOrder: bool = False,
+        Marker: str | None = None,
+        MaxItems: int | None = None,
+    ) -> history.Reply:
+        """Return a page of a function's executions, newest first; see `list_executions`.
+
+        Args:
+            FunctionName: as in `invoke`.
+            Qualifier: one version only; all versions unless given.
+            DurableExecutionName: see `list_executions`, as the others.
+            Statuses: likewise.
+            StartedAfter: likewise.
+            StartedBefore: likewise.
+            ReverseOrder: likewise.
+            Marker: likewise.
+            MaxItems: likewise.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, InvalidParameterValueException.
+        """
+        parts = ledger.function_name(FunctionName)
+        if parts is None:
+            raise ledger.refusal(f"'{shown(FunctionName)}' is no function name.")
+        conditions: list[tuple[str, object]] = [("function = ?", parts.name)]
+        version = Qualifier if Qualifier is not None else parts.qualifier
+        if version is not None:
+            resolved = self._functions.resolve(f"{parts.name}:{version}")
+            conditions.append(("version = ?", resolved.version if resolved else version))
+        conditions += _conditions(DurableExecutionName, Statuses, StartedAfter, StartedBefore)
+        reply = self._list(conditions, is_oldest_first=ReverseOrder, marker=Marker, max_items=MaxItems)
+        if not reply["DurableExecutions"] and not Marker and self._functions.resolve(FunctionName) is None:
+            raise _not_found(f"Function not found: {shown(FunctionName)}")
+        return reply
+
+    def list_executions(
+        self,
+        *,
+        DurableExecutionName: str | None = None,
+        Statuses: Sequence[str] = (),
+        StartedAfter: float | None = None,
+        StartedBefore: float | None = None,
+        ReverseOrder: bool = False,
+        Marker: str | None = None,
+        MaxItems: int | None = None,
+    ) -> history.Reply:
+        """Return a page of all executions, newest first. Not part of the API, which lists by function only.
+
+        Args:
+            DurableExecutionName: this name only.
+            Statuses: up to ten; any unless given.
+            StartedAfter: epoch seconds.
+            StartedBefore: epoch seconds.
+            ReverseOrder: oldest first.
+            Marker: of the page before.
+            MaxItems: 1 to 1,000; 100 unless given.
+
+        Returns:
+            `{DurableExecutions, NextMarker?}`.
+
+        Raises:
+            ServiceError: InvalidParameterValueException.
+        """
+        conditions = _conditions(DurableExecutionName, Statuses, StartedAfter, StartedBefore)
+        return self._list(conditions, is_oldest_first=ReverseOrder, marker=Marker, max_items=MaxItems)
+
+    def _list(
+        self,
+        conditions: Sequence[tuple[str, object]],
+        *,
+        is_oldest_first: bool,
+        marker: str | None,
+        max_items: int | None,
+    ) -> history.Reply:
+        limit = _items(max_items)
+        after = history.read_marker(marker, "list", size=1)[0] if marker else None
+        with self._look():
+            found = self._store.executions(conditions, after=after, oldest_first=is_oldest_first, limit=limit + 1)
+        reply: history.Reply = {"DurableExecutions": [history.execution_to_item(e) for e in found[:limit]]}
+        if len(found) > limit:
+            reply["NextMarker"] = history.marker("list", found[limit - 1].key)
+        return reply
+
+    def operations(self, *, DurableExecutionArn: str) -> list[Operation]:
+        """Return every operation of an execution, times in epoch milliseconds, also of one that has ended.
+
+        The EXECUTION operation comes first. Not part of the API: what `run --record` writes down.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            execution = _found(turn, DurableExecutionArn)
+            rows = self._store.operations(execution.key)
+            return [turn.execution_operation(execution), *(json.loads(body) for _, _, body in rows)]
+
+    def meter(self, *, DurableExecutionArn: str) -> dict[str, int]:
+        """Return what an execution took, as the platform would count (protocol.md 9). Not part of the API.
+
+        Returns:
+            `operations` without the EXECUTION one, `metered` operations, `invocations`, stored `bytes`, and the
+            `failures` of invocations since the last one that went well.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            execution = _found(turn, DurableExecutionArn)
+        return {
+            "operations": execution.operations,
+            "metered": execution.metered,
+            "invocations": execution.invocations,
+            "bytes": execution.size_bytes,
+            "failures": execution.failures,
+        }
+
+    def wait(self, *, DurableExecutionArn: str, timeout_seconds: float | None = None) -> history.Reply | None:
+        """Wait for the end of an execution; not part of the API.
+
+        Args:
+            DurableExecutionArn: whose.
+            timeout_seconds: real seconds; None waits for ever.
+
+        Returns:
+            As `get_durable_execution`, or None when it has not ended in time.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        with self._changed:
+            while True:
+                found = self.get_durable_execution(DurableExecutionArn=DurableExecutionArn)
+                if found["Status"] != "RUNNING":
+                    return found
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return None
+                self._changed.wait(left)
+
+    # ---- Acting on executions ---------------------------------------------------------------------------------------
+
+    def stop_durable_execution(self, *, DurableExecutionArn: str, Error: ErrorObject | None = None) -> history.Reply:
+        """End an execution as STOPPED; one that has ended stays as it is.
+
+        Returns:
+            `{StopTimestamp}`: when it ended.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, InvalidParameterValueException.
+        """
+        error = self._error(Error)
+        with self._turn() as turn:
+            execution = _found(turn, DurableExecutionArn)
+            if execution.status == "RUNNING":
+                turn.stop(execution, error or _STOPPED)
+        return {"StopTimestamp": history.seconds(cast("int", execution.ended))}
+
+    def send_durable_execution_callback_success(
+        self, *, CallbackId: str, Result: bytes | str | None = None
+    ) -> history.Reply:
+        """Answer a callback; the text is kept as it is.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, CallbackTimeoutException, InvalidParameterValueException.
+        """
+        result = _payload_text(Result or b"", self._limits.updates.payload_bytes)
+        self._answer(CallbackId, "success", result=result)
+        return {}
+
+    def send_durable_execution_callback_failure(
+        self, *, CallbackId: str, Error: ErrorObject | None = None
+    ) -> history.Reply:
+        """Answer a callback with an error.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, CallbackTimeoutException, InvalidParameterValueException.
+        """
+        self._answer(CallbackId, "failure", error=self._error(Error) or {})
+        return {}
+
+    def send_durable_execution_callback_heartbeat(self, *, CallbackId: str) -> history.Reply:
+        """Say that the answer to a callback is still being worked on: its heartbeat timer starts anew.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, CallbackTimeoutException, InvalidParameterValueException.
+        """
+        with self._turn() as turn:
+            execution, operation, heartbeat_seconds = self._callback(turn, CallbackId)
+            if operation["Status"] != "STARTED" or execution.status != "RUNNING":
+                raise _closed(operation)
+            if heartbeat_seconds:
+                due = turn.now + heartbeat_seconds * 1000
+                self._store.arm(execution.key, operation["Id"], "heartbeat", due)
+        return {}
+
+    def _answer(
+        self,
+        callback_id: str,
+        trigger: Literal["success", "failure"],
+        *,
+        result: str | None = None,
+        error: ErrorObject | None = None,
+    ) -> None:
+        with self._turn() as turn:
+            execution, operation, _ = self._callback(turn, callback_id)
+            if not turn.settle(execution, operation["Id"], trigger, result=result, error=error):
+                raise _closed(operation)
+
+    def _callback(self, turn: Turn, callback_id: str) -> tuple[Execution, Operation, int]:
+        found = self._store.callback(callback_id)
+        if found is None:
+            raise _not_found(f"Callback not found: {shown(callback_id)}")
+        key, operation_id, heartbeat_seconds = found
+        # What has run out is closed, also when nobody has come to fire its timer yet (reliability.md I15).
+        for timer in self._store.due_of(key, turn.now):
+            if timer.operation == operation_id:
+                raise _closed({"Id": operation_id, "Type": "CALLBACK", "Status": "TIMED_OUT"})
+        execution = turn.execution_of_key(key)
+        return execution, cast("Operation", self._store.operation(key, operation_id)), heartbeat_seconds
+
+    def _error(self, error: ErrorObject | None) -> ErrorObject | None:
+        """Return an error object from outside, held to its size."""
+        if error is None or not error:
+            return None
+        ledger.check_error(error, self._limits.updates.error_bytes)
+        return error
+
+    # ---- What the owner calls ---------------------------------------------------------------------------------------
+
+    def invocation_ended(
+        self,
+        job_id: str,
+        *,
+        output: Json = None,
+        text: str | None = None,
+        error: ErrorObject | None = None,
+    ) -> None:
+        """Report the end of a job. Unknown ids (superseded, of a service before this one) are ignored.
+
+        Args:
+            job_id: of the Job.
+            output: the answer of a durable function, or the result of a plain one as a value.
+            text: the result of a plain function as it came, instead of `output`; kept verbatim, JSON or not.
+            error: what it raised or died of; then there is no output. `Runtime.*` stands for a crash.
+        """
+        with self._turn() as turn:
+            job = self._running.get(job_id)
+            if job is None:
+                return
+            result = text if text is not None else None if job.kind == "durable" else values.to_text(output)
+            execution = turn.execution(job.execution_arn) if job.execution_arn is not None else None
+            if execution is None:
+                if job_id in self._awaited:
+                    self._answers[job_id] = error if error is not None else result
+            elif job.kind == "plain":
+                turn.finish_target(execution, cast("str", job.operation_id), result=result, error=error)
+            elif execution.invocation == job_id:
+                turn.finish_invocation(execution, output, error)
+            turn.finished.append(job_id)
+
+    def next_due(self) -> int | None:
+        """Return when `run_due` has something to do, epoch milliseconds; None when nothing waits for time."""
+        with self._lock:
+            return self._store.next_due()
+
+    def run_due(self) -> None:
+        """Do everything that is due: waits, retries, time-outs of callbacks and executions, delayed invocations."""
+        while True:
+            with self._turn() as turn:
+                timers = self._store.due(turn.now, limit=_DUE_AT_ONCE)
+                for timer in timers:
+                    turn.fire(timer)
+            if len(timers) < _DUE_AT_ONCE:
+                return
+
+    def recover(self) -> None:
+        """Take up what a service before this one left: to be called at the start.
+
+        Invocations that were cut off are made again, executions that should run are invoked, and targets that were
+        running are started again; timers need nothing, they are rows. May be called again whenever more functions
+        are known: executions whose function was not stay asleep until then.
+        """
+        with self._turn() as turn:
+            for row in self._store.running():
+                execution = turn.execution_of_key(row.key)
+                if execution.invocation is not None:
+                    if execution.invocation not in self._running and self._is_known(execution):
+                        turn.interrupt(execution)
+                elif not self._store.has_timer(execution.key, "backoff") and (
+                    execution.invocations == 0 or self._store.unseen(execution.key)
+                ):
+                    turn.wake(execution)
+            for target in self._store.running_targets():
+                function = self._functions.resolve(f"{target.function}:{target.version}")
+                if target.request_id not in self._running and function is not None:
+                    turn.start_target(turn.execution_of_key(target.execution), target, function)
+
+    def _is_known(self, execution: Execution) -> bool:
+        return self._functions.resolve(f"{execution.function}:{execution.version}") is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs and nothing is about to: then `--skip-time` may jump."""
+        with self._lock:
+            return not self._running and not self._outgoing
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Have a listener told of every event from now on, after its commit; return what ends that.
+
+        Listeners are called one at a time, in the order of the events, and must return quickly: jobs wait for them.
+        """
+        with self._lock:
+            self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return unsubscribe
+
+    # ---- Turns ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _turn(self) -> Generator[Turn]:
+        """Do a request's work in one transaction; what it sets off comes after the commit and outside the lock."""
+        with self._lock:
+            turn = Turn(self._desk, self._clock.now())
+            with self._store.transaction():
+                yield turn
+                turn.flush()
+            self._committed(turn)
+        self._drain()
+
+    def _committed(self, turn: Turn) -> None:
+        for job_id in turn.finished:
+            self._running.pop(job_id, None)
+        for arn, event in turn.told if self._listeners else ():
+            reply = history.event_to_reply(event, with_data=True)
+            self._outgoing.extend(partial(self._tell, listener, arn, reply) for listener in self._listeners)
+        for job in turn.jobs:
+            self._take(job)
+        if turn.ended or turn.finished:
+            self._changed.notify_all()
+
+    @contextmanager
+    def _look(self) -> Generator[Turn]:
+        """Read within one view of the store; nothing is written."""
+        with self._lock, self._store.view():
+            yield Turn(self._desk, self._clock.now())
+
+    def _take(self, job: Job) -> None:
+        self._running[job.id] = job
+        self._outgoing.append(partial(self._dispatch, job))
+
+    def _drain(self) -> None:
+        """Do what the commits set off, in their order; one thread at a time, whichever comes first.
+
+        A job that ends within `Invoker.start` comes back here: it leaves its work to the loop that is under way.
+        """
+        with self._lock:
+            if self._is_draining:
+                return
+            self._is_draining = True
+        try:
+            while True:
+                with self._lock:
+                    if not self._outgoing:
+                        self._is_draining = False
+                        return
+                    action = self._outgoing.popleft()
+                action()
+        except BaseException:
+            with self._lock:
+                self._is_draining = False
+            raise
+
+    def _dispatch(self, job: Job) -> None:
+        try:
+            self._invoker.start(job)
+        except Exception as error:  # noqa: BLE001 - the edge to whoever runs jobs: a job that cannot start has failed
+            _log.exception("a job of '%s' cannot be started", job.function.name)
+            message = f"the invocation could not be started: {error}"
+            self.invocation_ended(job.id, error={"ErrorType": "Runtime.StartError", "ErrorMessage": message})
+
+    def _tell(self, listener: Listener, arn: str, event: history.Reply) -> None:
+        try:
+            listener(arn, event)
+        except Exception:  # noqa: BLE001 - the edge to whoever listens: the record must not depend on them
+            _log.exception("a listener failed")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Requests
+
+
+def _check_token(execution: Execution, token: str) -> None:
+    is_open = execution.status == "RUNNING" and execution.invocation is not None and execution.outcome is None
+    if not is_open or token != checkpoint_token(execution):
+        raise ledger.refusal(ledger.INVALID_TOKEN)
+
+
+def _found(turn: Turn, arn: str) -> Execution:
+    execution = turn.execution(arn)
+    if execution is None:
+        raise _not_found(f"Execution not found: {shown(arn)}")
+    return execution
+
+
+def _items(count: int | None) -> int:
+    if count is None or count == 0:
+        return _ITEMS_DEFAULT
+    if type(count) is not int or not 0 < count <= _ITEMS_MAX:
+        raise ledger.refusal(f"MaxItems must be 0 to {_ITEMS_MAX}.")
+    return count
+
+
+def _conditions(
+    name: str | None, statuses: Sequence[str], after: float | None, before: float | None
+) -> list[tuple[str, object]]:
+    if len(statuses) > _STATUSES_MAX or not _STATUSES.issuperset(statuses):
+        raise ledger.refusal(f"Statuses must be up to ten of {', '.join(sorted(_STATUSES))}.")
+    made: list[tuple[str, object]] = []
+    if name is not None:
+        made.append(("name = ?", name))
+    if statuses:
+        # One parameter for all of them: no status holds a comma.
+        made.append(("instr(?, ',' || status || ',') > 0", f",{','.join(statuses)},"))
+    if after is not None:
+        made.append(("started > ?", after * 1000))
+    if before is not None:
+        made.append(("started < ?", before * 1000))
+    return made
+
+
+def _payload_text(payload: bytes | str, limit: int) -> str | None:
+    """Return a payload as text, None when it is empty."""
+    data = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
+    if len(data) > limit:
+        raise ServiceError(
+            diagnostic("DF724", f"the payload has {len(data)} bytes, {limit} are allowed"),
+            name="RequestTooLargeException",
+            status=413,
+            is_retryable=False,
+        )
+    try:
+        return data.decode() or None
+    except UnicodeDecodeError as error:
+        raise ServiceError(
+            diagnostic("DF720", f"the payload is not UTF-8 at byte {error.start}"),
+            name="InvalidRequestContentException",
+            status=400,
+            is_retryable=False,
+        ) from error
+
+
+def _digest(updates: Sequence[Update]) -> bytes:
+    return blake2b(values.canonical_bytes(cast("Json", list(updates))), digest_size=16).digest()
+
+
+def _size(operation: Operation) -> int:
+    return values.size_bytes(values.to_text(cast("Json", operation)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Answers
+
+
+def _execution_answer(ended: Mapping[str, object]) -> history.Reply:
+    """Return what a synchronous Invoke says of an execution that has ended."""
+    if ended["Status"] == "SUCCEEDED":
+        result = cast("str | None", ended.get("Result"))
+        return {"Payload": (result if result is not None else "null").encode()}
+    error = cast("ErrorObject", ended.get("Error") or {"ErrorMessage": f"The execution ended {ended['Status']}."})
+    return {"FunctionError": "Unhandled", "Payload": _error_body(error)}
+
+
+def _error_body(error: ErrorObject) -> bytes:
+    """Return an error as functions report it: `{errorMessage, errorType, errorData, stackTrace}`."""
+    named = {f"{member[0].lower()}{member[1:]}": value for member, value in error.items()}
+    return values.to_text(cast("Json", named)).encode()
+
+
+def _not_found(message: str) -> ServiceError:
+    return ServiceError(diagnostic("DF721", message), name="ResourceNotFoundException", status=404, is_retryable=False)
+
+
+def _closed(operation: Operation) -> ServiceError:
+    is_late = operation["Status"] == "TIMED_OUT"
+    return ServiceError(
+        diagnostic("DF723", "Callback timed out." if is_late else "Callback already completed."),
+        name="CallbackTimeoutException" if is_late else "InvalidParameterValueException",
+        status=400,
+        is_retryable=False,
+    )
+
+
+def _unanswered(message: str) -> ServiceError:
+    return ServiceError(diagnostic("DF725", message), name="ServiceException", status=500, is_retryable=True)
