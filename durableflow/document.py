@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias, Union
 
-from durableflow.errors import WorkflowError, diagnostic
+from durableflow.errors import SHOWN_PROBLEMS, WorkflowError, diagnostic
 from durableflow.scalars import Refused, places, plain_key, plain_value
-from durableflow.source import Ruler, Source, shown
+from durableflow.source import SHOWN_CHARACTERS, Ruler, Source, shown
 from durableflow.syntax import read_json, read_yaml, unquoted_template
 from durableflow.values import size_bytes
 
@@ -225,7 +225,6 @@ _JSON_REFUSED: Final = re.compile("[^\t\n\r\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff
 _YAML_REFUSED: Final = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-_REPORTED_CHARACTERS: Final = 20
 
 
 def _check_characters(ruler: Ruler, refused: re.Pattern[str]) -> None:
@@ -235,7 +234,7 @@ def _check_characters(ruler: Ruler, refused: re.Pattern[str]) -> None:
         message = f"the character '{character}' cannot stand in a file"
         hint = "remove it; inside double quotes it can be written as an escape"
         problems.append(diagnostic("DF103", message, span=ruler.span(found.start(), found.end()), hint=hint))
-        if len(problems) == _REPORTED_CHARACTERS:
+        if len(problems) == SHOWN_PROBLEMS:
             break
     if problems:
         raise WorkflowError(problems)
@@ -296,6 +295,7 @@ class _Frame:
 _SMALLER: Final = "split the workflow, or move data into a file that it loads"
 _TEXT_REFUSED: Final = re.compile("[\0\ud800-\udfff]")
 _MERGE: Final = "<<"
+_COMPARED_ANCHORS: Final = 200
 
 
 class _Builder:
@@ -482,12 +482,12 @@ class _Builder:
             message = f"the alias '*{shown(anchor)}' stands inside its own anchor"
             self._report("DF134", message, start, end, "a value cannot contain itself")
             return
-        near = get_close_matches(anchor, self._anchors, 1)
-        hint = (
-            f"did you mean '*{near[0]}'?"
-            if near
-            else "mark a value before it with &, or quote the text that starts with *"
-        )
+        # Comparing names costs; only what will be read is worth it, and no text may ask for it 10,000 times.
+        is_cheap = len(self._problems) < SHOWN_PROBLEMS and len(self._anchors) <= _COMPARED_ANCHORS
+        near = get_close_matches(anchor[:SHOWN_CHARACTERS], self._anchors, 1) if is_cheap else []
+        hint = "mark a value before it with &, or quote the text that starts with *"
+        if near:
+            hint = f"did you mean '*{near[0]}'?"
         self._report("DF133", f"no anchor '&{shown(anchor)}' stands before this alias", start, end, hint)
 
     def _declare(self, anchor: str, start: int) -> None:

@@ -110,6 +110,13 @@ YAML_CASES: tuple[Case, ...] = (
     yaml("Y9-cycle", "a: &a\n  - *a\n", "DF134", 2),
     yaml("Y9-cycle-in-mapping", "a: &a\n  b:\n    c: *a\n", "DF134", 3),
     yaml("Y9-no-anchor", "a: *nobody\n", "DF133", 1),
+    yaml(
+        "Y9-many-strangers",
+        lambda: f"a: [{'&anchor_%d 1, ' * 9_000 % tuple(range(9_000))}{'*ancho, ' * 9_000}]\n",
+        "DF133",
+        1,
+    ),
+    yaml("Y9-long-strangers", lambda: f"a: [&{'x' * 400_000} 1, *{'y' * 400_000}]\n", "DF133", 1),
     yaml("Y9-two-anchors", "a: &x 1\nb: &x 2\n", "DF135", 2),
     yaml("Y10-python-tag", f"{HEAD}a: !!python/object/apply:os.system ['true']\n", "DF130", 3),
     yaml("Y10-sub", f"{HEAD}a: !Sub x\n", "DF130", 3),
