@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ from durableflow.files import read_file
 from durableflow.project import load_project
 from durableflow.report import Checked
 from durableflow.rules import check
+from durableflow.source import Mark, Source, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 TEST_SUFFIXES: Final = (".test.yaml", ".test.yml", ".test.json")
 SKIPPED_FOLDERS: Final = frozenset({"__pycache__", "node_modules"})
+_TOO_LARGE: Final = "DF703"
 _STATES_KEY: Final = re.compile(rb"""^\s*["']?states["']?\s*:""", re.MULTILINE)
 """A file that cannot be read as YAML is reported when it has this line: it was meant to be a workflow."""
 
@@ -112,8 +115,12 @@ class _Validator:
         except WorkflowError as error:
             yield Checked(file=_name(path), problems=error.problems)
         except UsageError as error:
-            self.unreadable = True
-            yield Checked(file=_name(path), problems=(error.problem,))
+            problem = error.problem
+            if error.code == _TOO_LARGE:  # a fault of the file, not of the call
+                problem = replace(problem, span=Span(source=Source(name=str(path)), start=Mark(1, 1), end=Mark(1, 1)))
+            else:
+                self.unreadable = True
+            yield Checked(file=_name(path), problems=(problem,))
         else:
             yield Checked(file=_name(path), problems=self._problems(path, document))
 
