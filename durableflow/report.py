@@ -26,6 +26,7 @@ FORMS: Final[tuple[Form, ...]] = ("pretty", "line", "json", "sarif", "github")
 
 JSON_VERSION: Final = 1
 """Version of the JSON form; a change that breaks its readers raises it."""
+_SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "info")
 _COLORS: Final[dict[Severity, str]] = {"error": "red", "warning": "yellow", "info": "blue"}
 _SARIF_LEVELS: Final[dict[Severity, str]] = {"error": "error", "warning": "warning", "info": "note"}
 _GITHUB_LEVELS: Final[dict[Severity, str]] = {"error": "error", "warning": "warning", "info": "notice"}
@@ -52,13 +53,13 @@ def render(checked: Sequence[Checked], form: Form, *, version: str, limit: int |
         checked: every file that was looked at.
         form: one of FORMS.
         version: of durableflow, which SARIF names as the tool.
-        limit: how many findings the forms for people show; None for all.
+        limit: how many findings the forms for people show, the worst ones; None for all.
     """
     match form:
         case "pretty":
-            return "\n\n".join(pretty(problem) for problem in _problems(checked)[:limit])
+            return "\n\n".join(pretty(problem) for problem in _shown(checked, limit))
         case "line":
-            return "\n".join(problem.line() for problem in _problems(checked)[:limit])
+            return "\n".join(problem.line() for problem in _shown(checked, limit))
         case "json":
             return json.dumps(_to_json(checked), indent=2)
         case "sarif":
@@ -92,11 +93,11 @@ def pretty(problem: Diagnostic) -> str:
 
 
 def summary(checked: Sequence[Checked], *, limit: int | None = None) -> str:
-    """Return the closing line for people, such as `2 errors and 1 warning in 3 files (the first 20 are shown)`."""
+    """Return the closing line for people, such as `2 errors and 1 warning in 3 files (20 of 31 findings are shown)`."""
     counts = count(checked)
     parts = [_counted(counts[severity], severity) for severity in ("error", "warning") if counts[severity]]
     total = sum(counts.values())
-    cut = f" (the first {limit} of {total} findings are shown)" if limit is not None and total > limit else ""
+    cut = f" ({limit} of {total} findings are shown)" if limit is not None and total > limit else ""
     return f"{' and '.join(parts) or 'no problems'} in {_counted(len(checked), 'file')}{cut}"
 
 
@@ -110,6 +111,15 @@ def count(checked: Sequence[Checked]) -> dict[Severity, int]:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _shown(checked: Sequence[Checked], limit: int | None) -> list[Diagnostic]:
+    # Where there is no room for all, the worst ones; in their order.
+    problems = _problems(checked)
+    if limit is None or len(problems) <= limit:
+        return problems
+    by_severity = sorted(range(len(problems)), key=lambda i: _SEVERITIES.index(problems[i].severity))
+    return [problems[i] for i in sorted(by_severity[:limit])]
 
 
 def _problems(checked: Sequence[Checked]) -> list[Diagnostic]:

@@ -1,4 +1,4 @@
-"""Every bad input, as an author meets it: `durableflow validate` says what is wrong and where, and nothing else happens."""
+"""Every bad input, as an author meets it: `validate` says what is wrong and where, and nothing else happens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["shell"]
 
-SECONDS = 2
+SECONDS = 3
+"""The reader's own bound is 2 (test_corpus_text.py); here every rule has run, too."""
 FILE_BYTES = 1024 * 1024
 CASES = [*corpus_text.CASES, *corpus_shape.CASES]
 

@@ -107,7 +107,7 @@ def test_the_limit_is_said_and_0_is_none(shell: Shell, tmp_path: Path) -> None:
     )
 
     assert [len(ran.out.splitlines()) for ran in (cut, short, whole)] == [20, 3, 30]
-    assert cut.err == "30 errors in 1 file (the first 20 of 30 findings are shown)\n"
+    assert cut.err == "30 errors in 1 file (20 of 30 findings are shown)\n"
 
 
 @pytest.mark.parametrize("form", ["json", "sarif"])

@@ -67,6 +67,10 @@ def test_the_limit_cuts_what_people_read_and_nothing_else() -> None:
     assert len(rendered("github", limit=1).split("\n")) == 3
 
 
+def test_the_limit_keeps_the_worst_in_their_order() -> None:
+    assert [line.split()[1] for line in rendered("line", limit=2).split("\n")] == ["DF101", "error:"]
+
+
 def test_json_has_every_fact_and_a_version() -> None:
     facts = json.loads(rendered("json"))
 
@@ -126,7 +130,7 @@ def test_a_file_name_cannot_smuggle_a_second_github_command() -> None:
     ("checked", "limit", "said"),
     [
         (CHECKED, None, "2 errors and 1 warning in 3 files"),
-        (CHECKED, 2, "2 errors and 1 warning in 3 files (the first 2 of 3 findings are shown)"),
+        (CHECKED, 2, "2 errors and 1 warning in 3 files (2 of 3 findings are shown)"),
         (CHECKED[2:], 20, "no problems in 1 file"),
         ([], 20, "no problems in 0 files"),
     ],

@@ -12,9 +12,8 @@ from durableflow.cli import console
 from durableflow.compiler import to_plan
 from durableflow.decode import decode_workflow
 from durableflow.document import Limits, read_bytes
-from durableflow.errors import UsageError
 from durableflow.files import read_file
-from durableflow.project import find_project, load_project
+from durableflow.project import PROJECT_FILE, find_project, load_project, packaged_file
 from durableflow.rules import Known
 from durableflow.source import shown
 from durableflow.work import check_handler
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from durableflow.project import ProjectContext
 
 STDIN: Final = Path("-")
-PROJECT_FILE: Final = "durableflow.yaml"
 FILE_BYTES: Final = Limits().file_bytes
 
 
@@ -141,11 +139,11 @@ def known_facts(
 ) -> Known:
     """Return what the rules may know about the surroundings of a workflow file in `folder`."""
     root = context.folder if context else folder
-    handlers = [root / name for name in context.project.handlers] if context else [folder]
+    handlers = context.handler_roots if context else (folder,)
     known = Known(
         env=frozenset(env),
         check_handler=partial(check_handler, roots=handlers) if check_handlers else None,
-        load_file=partial(_load_file, folder.resolve(), root.resolve()),
+        load_file=partial(packaged_file, folder.resolve(), root.resolve()),
     )
     if context is None:
         return known
@@ -155,19 +153,3 @@ def known_facts(
         workflows=frozenset(context.workflows),
         operations=context.project.limits.operations,
     )
-
-
-def _load_file(folder: Path, root: Path, name: str) -> bytes | None:
-    # Links are followed before the question whether it is inside the project (rule 6).
-    path = (folder / name).resolve()
-    if not path.is_relative_to(root):
-        return None
-    try:
-        return read_file(path, max_bytes=FILE_BYTES)
-    except UsageError as error:
-        if error.code == _NO_SUCH_FILE:
-            return None
-        raise
-
-
-_NO_SUCH_FILE: Final = "DF701"

@@ -16,7 +16,7 @@ from durableflow.decode import decode_project, decode_workflow
 from durableflow.document import read_bytes
 from durableflow.errors import UsageError, WorkflowError
 from durableflow.files import read_file
-from durableflow.project import load_project
+from durableflow.project import PROJECT_FILE, load_project
 from durableflow.report import Checked
 from durableflow.rules import check
 from durableflow.source import Mark, Source, Span
@@ -57,7 +57,7 @@ _STATES_KEY: Final = re.compile(rb"""^\s*["']?states["']?\s*:""", re.MULTILINE)
 @click.option("--no-import", is_flag=True, help="Do not import handlers to check that they exist.")
 @click.option("--project", type=click.Path(path_type=Path), help="The project file, or its folder.")
 @click.option("--env", "env", metavar="NAME=VALUE", multiple=True, help="A value of the environment; may be repeated.")
-def validate_command(  # noqa: PLR0913 - click hands over each option by its name
+def validate_command(
     paths: Sequence[Path],
     form: report.Form,
     limit: int,
@@ -130,7 +130,7 @@ class _Validator:
             data = read_file(file, max_bytes=loading.FILE_BYTES)
         except UsageError:
             return None
-        is_project = file.name == loading.PROJECT_FILE
+        is_project = file.name == PROJECT_FILE
         if not is_project and b"states" not in data:
             return None
         try:
@@ -143,7 +143,7 @@ class _Validator:
 
     def _problems(self, path: Path, document: Document) -> tuple[Diagnostic, ...]:
         try:
-            if path.name == loading.PROJECT_FILE:
+            if path.name == PROJECT_FILE:
                 decode_project(document)
                 load_project(path)  # reads the workflows' names, too
                 return ()
@@ -170,9 +170,7 @@ class _Validator:
         """Give the project files of the checked workflows that have problems and were not checked themselves."""
         done = {_file_of(found) for found in checked}
         for problems in self._broken:
-            found = Checked(
-                file=problems[0].span.source.name if problems[0].span else loading.PROJECT_FILE, problems=problems
-            )
+            found = Checked(file=problems[0].span.source.name if problems[0].span else PROJECT_FILE, problems=problems)
             if _file_of(found) not in done:
                 yield found
 
