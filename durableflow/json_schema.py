@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from durableflow.library import pattern_problem
@@ -61,12 +61,13 @@ def schema_problems(schema: Json) -> list[SchemaProblem]:
     if problems:
         return problems  # its references and patterns are only readable once it is a schema
     parts = list(_parts(schema, ()))
-    ids = {str(part["$id"]) for _, part in parts if "$id" in part}
-    anchors = {str(part[key]) for _, part in parts for key in ("$anchor", "$dynamicAnchor") if key in part}
+    anchors = {f"#{part[key]}" for _, part in parts for key in ("$anchor", "$dynamicAnchor") if key in part}
+    anchors.update(str(part[key]) for _, part in parts for key in ("$id", "id") if key in part)
     for path, part in parts:
+        problems.extend(_base(part, path))
         for key in ("$ref", "$dynamicRef"):
             ref = part.get(key)
-            if isinstance(ref, str) and ref not in ids and ref.removeprefix("#") not in anchors:
+            if isinstance(ref, str) and ref not in anchors:
                 problems.extend(_reference(schema, ref, (*path, key)))
         problems.extend(_patterns(part, path))
     return problems or _endless(schema, parts)
@@ -144,6 +145,14 @@ def _parts(schema: Json, path: Path) -> Iterator[tuple[Path, Object]]:
             yield from _parts(value, (*path, key))
 
 
+def _base(part: Object, path: Path) -> Iterator[SchemaProblem]:
+    base = part.get("$id")
+    if path and isinstance(base, str) and not base.startswith("#"):
+        message = f"'$id: {shown(base)}' inside the schema changes what '#' means there"
+        hint = "take it away and refer to '#/$defs/NAME'"
+        yield SchemaProblem(code="DF309", path=(*path, "$id"), message=message, hint=hint)
+
+
 def _reference(schema: Json, ref: str, path: Path) -> list[SchemaProblem]:
     if not ref.startswith("#"):
         message = f"the schema refers to '{shown(ref)}', outside itself"
@@ -211,10 +220,11 @@ def _comes_back(part: Json, schema: Json, on_the_way: list[int], done: set[int])
         again.append(_target(schema, ref))
     for key in _SAME_VALUE & part.keys():
         value = part[key]
-        if key in _LIST:
-            again.extend(cast("list[Json]", value))
-        elif key in _BY_NAME:
-            again.extend(cast("Object", value).values())
+        # What a draft does not know as a keyword may hold anything.
+        if isinstance(value, list):
+            again.extend(value)
+        elif key in _BY_NAME and is_object(value):
+            again.extend(value.values())
         else:
             again.append(value)
     found = any(_comes_back(inner, schema, on_the_way, done) for inner in again)

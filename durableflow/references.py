@@ -229,7 +229,7 @@ def _own(state: State, path: Path, names: Names) -> Iterator[Slot]:
 
 def _check(check: Check, path: Path, names: Names) -> Iterator[Slot]:
     seen = names | {"previous"}
-    fields = [field for kind, own in _ARGUMENTS.items() for field in own if kind.__name__.lower() == check.type]
+    fields = _ARGUMENTS[{"step": Step, "aws": Aws, "http": Http}[check.type]]
     yield from _written(check, fields, path, seen, role="argument", takes_secrets=True)
     yield from _written(check, ("output",), path, seen | {"result"}, role="output")
     yield from _written(check, ("timeout",), path, names)
@@ -253,7 +253,7 @@ def _catchers(catchers: Sequence[Catcher], path: Path, names: Names) -> Iterator
         yield from _written(catcher, ("output",), at, seen, role="output")
 
 
-def _written(  # noqa: PLR0913 - the fields of a slot
+def _written(
     part: Part, fields: Iterable[str], path: Path, names: Names, *, role: Role = "other", takes_secrets: bool = False
 ) -> Iterator[Slot]:
     for field in fields:
@@ -296,7 +296,7 @@ _WHERE: Final = {
 }
 
 
-def check_templates(  # noqa: PLR0913 - what is known about the workflow, each part by its name
+def check_templates(
     workflow: Workflow,
     document: Document,
     *,

@@ -297,11 +297,10 @@ def timeouts_are_cheap(subject: Subject) -> Iterator[Diagnostic]:
         if isinstance(state, (Invoke, ChildWorkflow)) and state.timeout is not None:
             around = next((p for p in reversed(placed.parents) if isinstance(p, Map)), None)
             if around is not None:
+                what = "an invoke" if isinstance(state, Invoke) else "a workflow"
                 yield diagnostic(
                     "DF405",
-                    f"timeout on an {state.type} inside a map costs one extra operation per item"
-                    if isinstance(state, Invoke)
-                    else "timeout on a workflow inside a map costs one extra operation per item",
+                    f"timeout on {what} inside a map costs one extra operation per item",
                     span=subject.document.key_span((*placed.path, "timeout")),
                     hint="the timeout of the function itself costs nothing",
                 )

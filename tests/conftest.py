@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write what is, instead of comparing golden files with it")
+    parser.addoption("--update-golden", action="store_true", help="write golden files anew, for review")
 
 
 @pytest.fixture

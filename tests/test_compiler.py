@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +13,11 @@ from durableflow import values
 from durableflow.compiler import Compiled, compile_workflow, to_plan, understand
 from durableflow.errors import WorkflowError
 from durableflow.expressions import Program
-from durableflow.plan import Plan
 from durableflow.rules import Known
 from durableflow.source import Source
+
+if TYPE_CHECKING:
+    from durableflow.plan import Plan
 
 FILES = {
     "tools.json": b'[{"name": "{{ not a template }}"}]',
@@ -177,8 +180,9 @@ def test_defaults_of_a_retrier_are_written_out() -> None:
 
 
 def test_a_retrier_keeps_what_is_written() -> None:
-    written = "{errors: [X], when: error.data, max_attempts: 5, interval: 2, increment: 3s, max_delay: 1m, jitter: none, max_duration: 1h}"
-    (retrier,) = retry_of(f"type: invoke, function: f, retry: [{written}]")
+    when = "errors: [X], when: error.data, max_attempts: 5"
+    pace = "interval: 2, increment: 3s, max_delay: 1m, jitter: none, max_duration: 1h"
+    (retrier,) = retry_of(f"type: invoke, function: f, retry: [{{{when}, {pace}}}]")
     assert retrier.when is not None
     assert retrier == plans.Retrier(
         errors=("X",),
@@ -339,7 +343,7 @@ finally: [{name: last, type: pass}]
         f"sample.yaml:20:96: DF391 state 'pay' has 'renamed_from'; {later}",
         f"sample.yaml:21:49: DF391 state 'pause' has 'compensate'; {later}",
         f"sample.yaml:22:5: DF391 state 'saga' has 'finally'; {later}",
-        f"sample.yaml:23:48: DF391 state 'pages' has 'retry'; {later}",
+        f"sample.yaml:23:50: DF391 state 'pages' has 'retry'; {later}",
         f"sample.yaml:24:1: DF391 the workflow has 'finally'; {later}",
     ]
     _, _, problems = understand(Source(name="sample.yaml", text=text))
@@ -364,9 +368,14 @@ def test_each_type_of_the_next_version_is_named(kind: str) -> None:
 
 
 def test_everything_wrong_is_said_at_once() -> None:
-    text = 'durableflow: "1"\nname: s\nstates:\n  - {name: a, type: pass, next: b, output: "{{ nope }}"}\n  - {name: c, type: map, items: x., states: []}\n'
+    text = """durableflow: "1"
+name: s
+states:
+  - {name: a, type: pass, next: b, output: "{{ nope }}"}
+  - {name: c, type: map, items: x., states: [{name: d, type: pass}]}
+"""
     with pytest.raises(WorkflowError) as caught:
-        compiled(text.replace("states: []", "states: [{name: d, type: pass}]"))
+        compiled(text)
     assert {problem.code for problem in caught.value.problems} == {"DF200", "DF201", "DF302", "DF390", "DF900"}
 
 

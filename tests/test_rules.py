@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from durableflow.compiler import understand
 from durableflow.errors import CODES, Diagnostic, UsageError, diagnostic
 from durableflow.rules import RULES, Known
 from durableflow.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 CASES = Path(__file__).parent / "cases" / "problems"
 FILES = {
@@ -177,30 +181,30 @@ def price(states: str, **extra: str) -> str:
         ("{type: wait_for_callback, submit: [{name: b, type: wait, duration: 1s}]}", 3),
         ("{type: wait_for_condition, check: {type: step, handler: 'a:b'}, until: result, max_attempts: 9}", 10),
         (
-            "{type: choice, choices: [{when: true, states: [{name: b, type: wait, duration: 1}]}], default:"
-            " [{name: c, type: wait, duration: 1}, {name: d, type: wait, duration: 1}]}",
+            "{type: choice, choices: [{when: true, states: [@b]}], default: [@c, @d]}",
             2,
         ),
         (
-            "{type: block, states: [{name: b, type: wait, duration: 1}], finally: [{name: c, type: wait, duration: 1}]}",
+            "{type: block, states: [@b], finally: [@c]}",
             2,
         ),
-        ("{type: block, context: true, timeout: 1h, states: [{name: b, type: wait, duration: 1}]}", 3),
-        ("{type: block, retry: [{max_attempts: 2}], states: [{name: b, type: wait, duration: 1}]}", 5),
-        ("{type: loop, max_iterations: 5, delay: 1s, states: [{name: b, type: wait, duration: 1}]}", 9),
-        ("{type: parallel, branches: {a: [{name: b, type: wait, duration: 1}], b: []}}", 2),
+        ("{type: block, context: true, timeout: 1h, states: [@b]}", 3),
+        ("{type: block, retry: [{max_attempts: 2}], states: [@b]}", 5),
+        ("{type: loop, max_iterations: 5, delay: 1s, states: [@b]}", 9),
+        ("{type: parallel, branches: {a: [@b], b: []}}", 2),
         (
-            "{type: parallel, nesting: nested, branches: {a: [{name: b, type: wait, duration: 1}], b: [{name: c, type: pass}]}}",
+            "{type: parallel, nesting: nested, branches: {a: [@b], b: [{name: c, type: pass}]}}",
             4,
         ),
-        ("{type: pass, catch: [{states: [{name: b, type: wait, duration: 1}]}]}", 1),
-        ("{type: wait, duration: 1, compensate: [{name: b, type: wait, duration: 1}]}", 2),
+        ("{type: pass, catch: [{states: [@b]}]}", 1),
+        ("{type: wait, duration: 1, compensate: [@b]}", 2),
     ],
 )
 def test_a_state_costs_what_the_table_says(states: str, operations: int) -> None:
     head = "retry_policies: {policy: [{}]}"
     if "b: []" in states:
         states = states.replace("b: []", "b: [{name: c, type: pass}]")
+    states = re.sub("@(.)", r"{name: \1, type: wait, duration: 1}", states)
     assert price(f"  - {{name: a, {states[1:]}", head=head).startswith(f"{operations} operations")
 
 

@@ -268,7 +268,7 @@ class _Writer:
         return {
             "items": "input.items",
             "states": self.states(depth, least=1, undo=undo, succeed=succeed),
-            **self.draw(optional(item_name=st.just("{{ item.key }}"), batch_size=st.integers(1, 10))),
+            **self.draw(optional(item_name=st.just("{{ input.a }}"), batch_size=st.integers(1, 10))),
             **self._spread(),
         }
 
