@@ -21,7 +21,6 @@ from durableflow.expressions import Program, replace_calls
 from durableflow.model import RetriedState, UndoableState
 from durableflow.references import text_span
 from durableflow.rules import NOTHING_KNOWN, Subject, check, findings
-from durableflow.templates import calls_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -144,10 +143,9 @@ def _not_yet(subject: Subject) -> Iterator[Diagnostic]:
     for placed in subject.places:
         yield from _state_not_yet(placed, document)
     for template in subject.templates.values():
-        slot = template.slot
-        for call in calls_in(slot.value, expression=slot.is_expression) if template.is_usable else ():
+        for call in template.calls:
             if call.name == "secret":
-                span = text_span(document, (*slot.path, *call.path), call.offset, call.length)
+                span = text_span(document, (*template.slot.path, *call.path), call.offset, call.length)
                 yield diagnostic("DF392", f"secret() is used here; {_NOT_YET}", span=span)
 
 

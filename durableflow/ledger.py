@@ -506,9 +506,13 @@ class Ledger:
 # ---------------------------------------------------------------------------------------------------------------------
 # The rules of 2.5 that need no record
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_NAME = re.compile(r"[\x20-\x7e]{1,256}")
-_SUBTYPE = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_PATTERNS = {
+    "Id": re.compile(r"[A-Za-z0-9_-]{1,64}"),
+    "ParentId": re.compile(r"[A-Za-z0-9_-]{1,64}"),
+    "Name": re.compile(r"[\x20-\x7e]{1,256}"),
+    "SubType": re.compile(r"[A-Za-z0-9_-]{1,32}"),
+}
+_OPTIONS = frozenset({"StepOptions", "WaitOptions", "CallbackOptions", "ChainedInvokeOptions", "ContextOptions"})
 _TENANT = re.compile(r"[A-Za-z0-9._:/=+\-@ ]{1,256}")
 _ACTIONS = frozenset({"START", "SUCCEED", "FAIL", "RETRY", "CANCEL"})
 _CALLBACK_SECONDS_MAX = 99_999_999
@@ -521,19 +525,16 @@ def _refused(update: Update, message: str) -> ServiceError:
 
 def _check_shape(update: Update) -> None:
     """Hold an update to the service model: alphabets, lengths, types (protocol.md 2.3)."""
-    text: tuple[tuple[str, re.Pattern[str], bool], ...] = (
-        ("Id", _ID, True),
-        ("ParentId", _ID, False),
-        ("Name", _NAME, False),
-        ("SubType", _SUBTYPE, False),
-    )
     members = cast("dict[str, object]", update)
-    for member, pattern, required in text:
-        value = members.get(member)
-        if value is None and not required and member not in members:
-            continue
-        if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise _refused(update, f"{member} must match the pattern {pattern.pattern}.")
+    if "Id" not in members:
+        raise _refused(update, "Id is required.")
+    for member, value in members.items():
+        pattern = _PATTERNS.get(member)
+        if pattern is not None:
+            if not isinstance(value, str) or not pattern.fullmatch(value):
+                raise _refused(update, f"{member} must match the pattern {pattern.pattern}.")
+        elif member in _OPTIONS and not isinstance(value, dict):
+            raise _refused(update, f"{member} must be an object.")
     if members.get("Type") not in wire.DETAILS:
         raise _refused(update, "Unknown operation type.")
     if members.get("Action") not in _ACTIONS:
@@ -541,12 +542,8 @@ def _check_shape(update: Update) -> None:
     payload = members.get("Payload", "")
     if not isinstance(payload, str) or not _is_unicode(payload):
         raise _refused(update, "Payload must be text that encodes to UTF-8.")
-    error = members.get("Error", {})
-    if not isinstance(error, dict) or not _is_error(cast("dict[object, object]", error)):
+    if "Error" in members and not _is_error(members["Error"]):
         raise _refused(update, "Error must hold texts only.")
-    for member in ("StepOptions", "WaitOptions", "CallbackOptions", "ChainedInvokeOptions", "ContextOptions"):
-        if not isinstance(members.get(member, {}), dict):
-            raise _refused(update, f"{member} must be an object.")
 
 
 def check_error(error: object, limit: int) -> None:
@@ -555,7 +552,7 @@ def check_error(error: object, limit: int) -> None:
     Raises:
         ServiceError: InvalidParameterValueException.
     """
-    if not isinstance(error, dict) or not _is_error(cast("dict[object, object]", error)):
+    if not _is_error(error):
         raise refusal("Error must hold texts only.")
     if _error_size(cast("ErrorObject", error)) > limit:
         raise refusal(f"Error object size must be less than {limit + 1} bytes.")
@@ -571,7 +568,10 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _is_error(error: dict[object, object]) -> bool:
+def _is_error(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    error = cast("dict[object, object]", value)
     trace = error.get("StackTrace", [])
     texts = (error.get(member, "") for member in ("ErrorType", "ErrorMessage", "ErrorData"))
     return (
@@ -871,7 +871,7 @@ def _succeeded(result: object, error: object) -> Output:
 def _failed(result: object, error: object) -> Output:
     if result is not None:
         return _invalid("Invalid output: FAILED must not carry a Result.")
-    if error is not None and not (isinstance(error, dict) and _is_error(cast("dict[object, object]", error))):
+    if error is not None and not _is_error(error):
         return _invalid("Invalid output: Error must be an error object.")
     return Failed(error=cast("ErrorObject | None", error))
 

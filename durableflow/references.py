@@ -92,6 +92,8 @@ class Template:
     slot: Slot
     tree: Tree
     problems: tuple[TemplateProblem, ...]
+    references: tuple[Reference, ...]
+    calls: tuple[Call, ...]
 
     @property
     def is_usable(self) -> bool:
@@ -120,8 +122,15 @@ def templates_in(workflow: Workflow) -> dict[Path, Template]:
     if count_templates(workflow) > TEMPLATES_MAX:
         return made
     for slot in _slots(workflow):
-        tree, problems = (parse_expression if slot.is_expression else parse_template)(slot.value)
-        made[slot.path] = Template(slot=slot, tree=tree, problems=tuple(problems))
+        value, expression = slot.value, slot.is_expression
+        tree, problems = (parse_expression if expression else parse_template)(value)
+        made[slot.path] = Template(
+            slot=slot,
+            tree=tree,
+            problems=tuple(problems),
+            references=tuple(references_in(value, expression=expression)),
+            calls=tuple(calls_in(value, expression=expression)),
+        )
     return made
 
 
@@ -229,7 +238,8 @@ def _own(state: State, path: Path, names: Names) -> Iterator[Slot]:
 
 def _check(check: Check, path: Path, names: Names) -> Iterator[Slot]:
     seen = names | {"previous"}
-    fields = _ARGUMENTS[{"step": Step, "aws": Aws, "http": Http}[check.type]]
+    kinds: dict[str, type[Part]] = {"step": Step, "aws": Aws, "http": Http}
+    fields = _ARGUMENTS[kinds[check.type]]
     yield from _written(check, fields, path, seen, role="argument", takes_secrets=True)
     yield from _written(check, ("output",), path, seen | {"result"}, role="output")
     yield from _written(check, ("timeout",), path, names)
@@ -354,12 +364,12 @@ class _Checker:
             yield diagnostic(problem.code, problem.message, span=span, hint=problem.hint)
         if template.is_usable:
             yield from self._as_a_whole(template)
-        for reference in references_in(slot.value, expression=slot.is_expression):
+        for reference in template.references:
             found = self._reference(slot, reference)
             if found is not None:
                 code, message, hint = found
                 yield diagnostic(code, message, span=self._span(slot, reference), hint=hint)
-        for call in calls_in(slot.value, expression=slot.is_expression):
+        for call in template.calls:
             yield from self._call(slot, call)
 
     def _span(self, slot: Slot, thing: Reference | Call) -> Span:

@@ -49,6 +49,9 @@ class Desk:
 # ---------------------------------------------------------------------------------------------------------------------
 # A turn
 
+REPLAY_WINDOW_MS: Final = 15 * 60 * 1000
+"""How long the answer to a checkpoint is kept for a repetition with the same ClientToken (protocol.md 2.4)."""
+
 _CRASHES: Final = ("Runtime.", "Sandbox.", "Extension.")
 _TIMED_OUT: Final = "Sandbox.Timedout"
 INTERRUPTED: Final[ErrorObject] = {
@@ -168,7 +171,8 @@ class Turn:
         if function is None or not function.is_durable:
             return  # asleep until `Service.recover` finds its function: another project may own this store too
         updated = self._store.unseen(execution.key)
-        self.mark_seen(execution)
+        self._store.clear_unseen(execution.key)
+        self._store.drop_replies(self.now - REPLAY_WINDOW_MS, key=execution.key)
         self._store.disarm_kind(execution.key, _OWN, "backoff")
         execution.sequence += 1
         execution.invocations += 1
@@ -257,10 +261,6 @@ class Turn:
             return self.execution_operation(execution)
         return self._store.operation(execution.key, operation_id)
 
-    def mark_seen(self, execution: Execution) -> None:
-        """Note that the handler gets to know all there is."""
-        self._store.clear_unseen(execution.key)
-
     # Changes ---------------------------------------------------------------------------------------------------------
 
     def checkpoint(self, execution: Execution, updates: Sequence[Update]) -> list[Operation]:
@@ -286,11 +286,11 @@ class Turn:
         )
         changes = book.apply(updates)
         self._check_quota(execution, changes)
-        delta = {
-            operation_id: self.lookup(execution, operation_id) for operation_id in self._store.unseen(execution.key)
-        }
-        self.mark_seen(execution)
-        self._number_held(execution)
+        unseen = self._store.unseen(execution.key)
+        delta = {operation_id: self.lookup(execution, operation_id) for operation_id in unseen}
+        if unseen:
+            self._store.clear_unseen(execution.key)
+            self._number_held(execution)
         self._apply(execution, changes)
         execution.sequence += 1
         delta.update((operation["Id"], operation) for operation in changes.operations)
@@ -340,14 +340,14 @@ class Turn:
         key = execution.key
         created = set(changes.created)
         for operation in changes.operations:
-            self._store.put_operation(
-                key,
-                operation,
-                is_new=operation["Id"] in created,
-                outstanding=ledger.is_outstanding(operation),
-                context=_context(operation),
-            )
-        execution.operations += len(created)
+            outstanding, context = ledger.is_outstanding(operation), _context(operation)
+            if operation["Id"] in created:
+                execution.operations += 1
+                self._store.add_operation(
+                    key, execution.operations, operation, outstanding=outstanding, context=context
+                )
+            else:
+                self._store.put_operation(key, operation, outstanding=outstanding, context=context)
         execution.metered += changes.metered
         execution.size_bytes += changes.size_bytes
         for event in changes.events:

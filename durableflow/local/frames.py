@@ -24,10 +24,12 @@ class Channel:
 
     Args:
         stream: a connected stream socket; its timeout counts for every call.
+        max_bytes: the longest message that is received.
     """
 
-    def __init__(self, stream: socket.socket) -> None:
+    def __init__(self, stream: socket.socket, *, max_bytes: int = FRAME_MAX_BYTES) -> None:
         self._stream = stream
+        self._max_bytes = max_bytes
         self._received = bytearray()
 
     def send(self, message: Object) -> None:
@@ -52,8 +54,8 @@ class Channel:
         if not self._fill(_LENGTH.size):
             return None
         (length,) = _LENGTH.unpack_from(self._received)
-        if length > FRAME_MAX_BYTES:
-            raise ValueError(f"a message of {length} bytes is longer than {FRAME_MAX_BYTES}")
+        if length > self._max_bytes:
+            raise ValueError(f"a message of {length} bytes is longer than {self._max_bytes}")
         if not self._fill(_LENGTH.size + length):
             return None
         data = bytes(memoryview(self._received)[_LENGTH.size : _LENGTH.size + length])
@@ -65,7 +67,8 @@ class Channel:
 
     def _fill(self, size: int) -> bool:
         while len(self._received) < size:
-            more = self._stream.recv(max(65_536, size - len(self._received)))
+            # No more than the message at hand: another Channel may go on with the same socket.
+            more = self._stream.recv(size - len(self._received))
             if not more:
                 return False
             self._received += more

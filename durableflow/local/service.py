@@ -27,7 +27,7 @@ from durableflow import ledger, values
 from durableflow.errors import ServiceError, diagnostic
 from durableflow.local import history
 from durableflow.local.clock import Clock
-from durableflow.local.executions import Desk, Turn, checkpoint_token, request_id
+from durableflow.local.executions import REPLAY_WINDOW_MS, Desk, Turn, checkpoint_token, request_id
 from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
 from durableflow.local.store import Execution, Reply, Store
 from durableflow.source import shown
@@ -45,9 +45,6 @@ Listener: TypeAlias = "Callable[[str, history.Reply], None]"
 """Told of every event after its commit: the execution's ARN, and the event as in its history."""
 
 InvocationType: TypeAlias = Literal["RequestResponse", "Event", "DryRun"]
-
-REPLAY_WINDOW_MS: Final = 15 * 60 * 1000
-"""How long the answer to a checkpoint is kept for a repetition with the same ClientToken (protocol.md 2.4)."""
 
 _SYNC_PAYLOAD_MAX_BYTES = 6 * 1024 * 1024
 _ASYNC_PAYLOAD_MAX_BYTES = 1024 * 1024
@@ -275,11 +272,10 @@ class Service:
                 return cast("history.Reply", json.loads(repeated))
             _check_token(execution, CheckpointToken)
             delta = turn.checkpoint(execution, Updates)
-            reply = self._checkpoint_reply(execution, delta)
-            body = values.to_text(reply)
+            reply, body = self._checkpoint_reply(execution, delta)
             if ClientToken is not None:
                 kept = Reply(token=CheckpointToken, digest=digest, at=turn.now, body=body)
-                self._store.put_reply(execution.key, ClientToken, kept, expired=turn.now - REPLAY_WINDOW_MS)
+                self._store.put_reply(execution.key, ClientToken, kept)
         return reply
 
     def _repeated(
@@ -293,20 +289,23 @@ class Service:
             raise ledger.refusal("The ClientToken was used with other updates.", hint="make a new one for each request")
         return kept.body
 
-    def _checkpoint_reply(self, execution: Execution, delta: list[Operation]) -> history.Reply:
-        state: history.Reply = {}
-        limits = self._limits
-        size = sum(_size(operation) for operation in delta)
-        if len(delta) > limits.page_operations or size > limits.page_bytes:
-            # The rest is read as state, from the first operation that is left out. That brings some that did not
-            # change, which a client that merges by id cannot tell from a change.
-            delta, after = self._first_of(execution, delta)
-            state["NextMarker"] = history.marker("state", execution.sequence, after)
-        state["Operations"] = [history.operation_to_reply(operation) for operation in delta]
-        reply: history.Reply = {"NewExecutionState": state}
+    def _checkpoint_reply(self, execution: Execution, delta: list[Operation]) -> tuple[history.Reply, str]:
+        """Return the answer to a checkpoint, and its text."""
+        reply: history.Reply = {}
         if execution.outcome is None:
             reply["CheckpointToken"] = checkpoint_token(execution)
-        return reply
+        state: history.Reply = {"Operations": [history.operation_to_reply(operation) for operation in delta]}
+        reply["NewExecutionState"] = state
+        body = values.to_text(reply)
+        limits = self._limits
+        if len(delta) > limits.page_operations or (len(delta) > 1 and values.size_bytes(body) > limits.page_bytes):
+            # The rest is read as state, from the first operation that is left out. That brings some that did not
+            # change, which a client that merges by id cannot tell from a change.
+            first, after = self._first_of(execution, delta)
+            state["Operations"] = [history.operation_to_reply(operation) for operation in first]
+            state["NextMarker"] = history.marker("state", execution.sequence, after)
+            body = values.to_text(reply)
+        return reply, body
 
     def _first_of(self, execution: Execution, delta: list[Operation]) -> tuple[list[Operation], int]:
         positions = self._store.positions(execution.key, [operation["Id"] for operation in delta])
@@ -699,6 +698,7 @@ class Service:
         are known: executions whose function was not stay asleep until then.
         """
         with self._turn() as turn:
+            self._store.drop_replies(turn.now - REPLAY_WINDOW_MS)
             for row in self._store.running():
                 execution = turn.execution_of_key(row.key)
                 if execution.invocation is not None:
@@ -873,7 +873,7 @@ def _payload_text(payload: bytes | str, limit: int) -> str | None:
 
 
 def _digest(updates: Sequence[Update]) -> bytes:
-    return blake2b(values.canonical_bytes(cast("Json", list(updates))), digest_size=16).digest()
+    return blake2b(values.to_text(cast("Json", list(updates))).encode(), digest_size=16).digest()
 
 
 def _size(operation: Operation) -> int:

@@ -50,15 +50,15 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             invocations INTEGER NOT NULL, last_event INTEGER NOT NULL, failures INTEGER NOT NULL,
             failing_since INTEGER, outcome TEXT, operations INTEGER NOT NULL, metered INTEGER NOT NULL,
             size_bytes INTEGER NOT NULL)""",
-        # position is the order of creation, in all executions; context: 1 is open or replayed, 2 hides its children.
+        # position is the order of creation; context: 1 is open or replayed, 2 hides its children.
         """CREATE TABLE operations (
-            position INTEGER PRIMARY KEY, execution INTEGER NOT NULL, id TEXT NOT NULL, parent TEXT,
-            context INTEGER NOT NULL, outstanding INTEGER NOT NULL, body TEXT NOT NULL)""",
+            execution INTEGER, position INTEGER, id TEXT NOT NULL, parent TEXT, context INTEGER NOT NULL,
+            outstanding INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (execution, position)) WITHOUT ROWID""",
         "CREATE UNIQUE INDEX operations_id ON operations (execution, id)",
-        "CREATE INDEX operations_order ON operations (execution, position)",
         "CREATE INDEX operations_outstanding ON operations (execution) WHERE outstanding",
         "CREATE INDEX operations_contexts ON operations (execution, position) WHERE context > 0",
-        "CREATE TABLE events (execution INTEGER, id INTEGER, body TEXT NOT NULL, PRIMARY KEY (execution, id))",
+        """CREATE TABLE events (
+            execution INTEGER, id INTEGER, body TEXT NOT NULL, PRIMARY KEY (execution, id)) WITHOUT ROWID""",
         "CREATE TABLE held (position INTEGER PRIMARY KEY, execution INTEGER NOT NULL, body TEXT NOT NULL)",
         "CREATE INDEX held_execution ON held (execution, position)",
         "CREATE TABLE unseen (execution INTEGER, id TEXT, PRIMARY KEY (execution, id)) WITHOUT ROWID",
@@ -68,7 +68,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX timers_due ON timers (due)",
         """CREATE TABLE replies (
             execution INTEGER, client_token TEXT, token TEXT NOT NULL, digest BLOB NOT NULL, at INTEGER NOT NULL,
-            body TEXT NOT NULL, PRIMARY KEY (execution, client_token))""",
+            body TEXT NOT NULL, PRIMARY KEY (execution, client_token)) WITHOUT ROWID""",
         """CREATE TABLE callbacks (
             id TEXT PRIMARY KEY, execution INTEGER NOT NULL, operation TEXT NOT NULL,
             heartbeat_seconds INTEGER NOT NULL) WITHOUT ROWID""",
@@ -339,19 +339,20 @@ class Store:
         row = self._run("SELECT body FROM operations WHERE execution = ? AND id = ?", (key, operation_id)).fetchone()
         return cast("Operation", values.from_text(row[0])) if row else None
 
-    def put_operation(self, key: int, operation: Operation, *, is_new: bool, outstanding: bool, context: int) -> None:
-        """Store an operation as it is now; `context` as the schema says."""
+    def add_operation(self, key: int, position: int, operation: Operation, *, outstanding: bool, context: int) -> None:
+        """Store a new operation; `position` and `context` as the schema says."""
         body = values.to_text(cast("Json", operation))
-        if is_new:
-            self._run(
-                "INSERT INTO operations (execution, id, parent, context, outstanding, body) VALUES (?, ?, ?, ?, ?, ?)",
-                (key, operation["Id"], operation.get("ParentId"), context, outstanding, body),
-            )
-        else:
-            self._run(
-                "UPDATE operations SET context = ?, outstanding = ?, body = ? WHERE execution = ? AND id = ?",
-                (context, outstanding, body, key, operation["Id"]),
-            )
+        self._run(
+            "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (key, position, operation["Id"], operation.get("ParentId"), context, outstanding, body),
+        )
+
+    def put_operation(self, key: int, operation: Operation, *, outstanding: bool, context: int) -> None:
+        """Store an operation that is known to exist as it is now."""
+        self._run(
+            "UPDATE operations SET context = ?, outstanding = ?, body = ? WHERE execution = ? AND id = ?",
+            (context, outstanding, values.to_text(cast("Json", operation)), key, operation["Id"]),
+        )
 
     def operations(self, key: int, *, after: int = 0, limit: int = -1) -> list[tuple[int, str | None, str]]:
         """Return position, parent and JSON text of operations, in the order of creation."""
@@ -457,20 +458,19 @@ class Store:
         ).fetchone()
         return Reply(token=row[0], digest=row[1], at=row[2], body=row[3]) if row else None
 
-    def put_reply(self, key: int, client_token: str, reply: Reply, *, expired: int) -> None:
-        """Keep an answer, and drop a few that were given before `expired`.
-
-        Rows stand in the order of their making, so two looks at the oldest for each new one keep the table small
-        without an index on time.
-        """
-        self._run(
-            "DELETE FROM replies WHERE rowid IN (SELECT rowid FROM replies ORDER BY rowid LIMIT 2) AND at < ?",
-            (expired,),
-        )
+    def put_reply(self, key: int, client_token: str, reply: Reply) -> None:
+        """Keep an answer."""
         self._run(
             "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)",
             (key, client_token, reply.token, reply.digest, reply.at, reply.body),
         )
+
+    def drop_replies(self, before: int, *, key: int | None = None) -> None:
+        """Drop answers that were given before a time, of one execution or of all."""
+        if key is None:
+            self._run("DELETE FROM replies WHERE at < ?", (before,))
+        else:
+            self._run("DELETE FROM replies WHERE execution = ? AND at < ?", (key, before))
 
     # Callbacks and targets -------------------------------------------------------------------------------------------
 

@@ -245,7 +245,7 @@ class LambdaContext:
         self.aws_request_id: str = job["id"]
         self.function_name: str = job["function_name"]
         self.function_version: str = job["function_version"]
-        self.invoked_function_arn: str = job["function_arn"]
+        self.invoked_function_arn = f"arn:aws:lambda:us-east-1:123456789012:function:{self.function_name}"
         self.tenant_id: str | None = job["tenant_id"]
         self.log_group_name = f"/aws/lambda/{self.function_name}"
         self.log_stream_name = "local"

@@ -59,10 +59,16 @@ class Environment:
     Args:
         roots: folders that handlers are imported from, absolute.
         folder: the process's working directory.
+        env: names and values over those of this process's own environment.
     """
 
     roots: tuple[Path, ...]
     folder: Path
+    env: tuple[tuple[str, str], ...] = ()
+
+    def environ(self) -> dict[str, str]:
+        """Return the whole environment of a process."""
+        return {**os.environ, **dict(self.env)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +103,6 @@ class Python:
     payload: str
     function_name: str
     function_version: str
-    function_arn: str
     tenant_id: str | None = None
 
 
@@ -108,7 +113,7 @@ class Command:
     id: str
     label: str
     arguments: tuple[str, ...]
-    folder: Path
+    environment: Environment
     payload: str
 
 
@@ -153,7 +158,6 @@ class Pool:
         asked: called, from the lane's thread, with each request of an invocation to the service.
         ended: called, from the lane's thread, with a task's id and its end.
         size: most lanes, None for the number of CPUs and two; at least 1.
-        environ: environment of all processes, None for this process's own.
         log: called with each line that a handler or target writes, and whose it is.
         time_limit_seconds: a task that takes longer is ended.
     """
@@ -164,13 +168,11 @@ class Pool:
         asked: Asked,
         ended: Callable[[str, End], None],
         size: int | None = None,
-        environ: Mapping[str, str] | None = None,
         log: Callable[[str, str], None] = to_standard_error,
         time_limit_seconds: float = TIME_LIMIT_SECONDS,
     ) -> None:
         self.asked = asked
         self.ended = ended
-        self.environ = dict(os.environ if environ is None else environ)
         self.log = log
         self.time_limit_seconds = time_limit_seconds
         self._size = max(1, size if size is not None else (os.cpu_count() or 1) + 2)
@@ -323,8 +325,8 @@ class _Lane(threading.Thread):
                 self._refuse_after_end()
                 self._program = Program(
                     task.arguments,
-                    folder=task.folder,
-                    environ=pool.environ,
+                    folder=task.environment.folder,
+                    environ=task.environment.environ(),
                     on_line=lambda line: pool.log(task.label, line),
                 )
             return End(text=self._program.result(task.payload.encode(), seconds=pool.time_limit_seconds))
@@ -361,7 +363,7 @@ class _Process:
             self._popen = subprocess.Popen(  # noqa: S603 - this interpreter
                 [sys.executable, "-c", _BOOT, json.dumps(start)],
                 cwd=environment.folder,
-                env=pool.environ,
+                env=environment.environ(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -475,7 +477,6 @@ def _message(task: Durable | Python, *, is_plan_known: bool, seconds: float) -> 
                 "payload": task.payload,
                 "function_name": task.function_name,
                 "function_version": task.function_version,
-                "function_arn": task.function_arn,
                 "tenant_id": task.tenant_id,
                 "seconds": seconds,
             }

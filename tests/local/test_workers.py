@@ -129,22 +129,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def python(folder: Path, name: str, payload: str = "null", *, task: str = "t1", tenant: str | None = None) -> Python:
+def python(
+    folder: Path, name: str, payload: str = "null", *, task: str = "t1", tenant: str | None = None, **env: str
+) -> Python:
     return Python(
         id=task,
         label=name,
-        environment=Environment(roots=(folder,), folder=folder),
+        environment=Environment(roots=(folder,), folder=folder, env=tuple(env.items())),
         handler=f"functions:{name}",
         payload=payload,
         function_name="inventory",
         function_version="$LATEST",
-        function_arn="arn:aws:lambda:us-east-1:123456789012:function:inventory",
         tenant_id=tenant,
     )
 
 
 def command(folder: Path, *arguments: str, payload: str = "{}") -> Command:
-    return Command(id="t1", label="legacy", arguments=arguments, folder=folder, payload=payload)
+    return Command(
+        id="t1", label="legacy", arguments=arguments, environment=Environment(roots=(), folder=folder), payload=payload
+    )
 
 
 def eventually(condition: Any) -> None:
@@ -179,8 +182,8 @@ def test_a_function_gets_event_and_context(folder: Path, ends: Ends) -> None:
 
 
 def test_a_function_runs_in_the_environment_of_the_project(folder: Path, ends: Ends) -> None:
-    with pool(ends, environ={**os.environ, "TABLE": "orders"}) as workers:
-        workers.start(python(folder, "here"))
+    with pool(ends) as workers:
+        workers.start(python(folder, "here", TABLE="orders"))
         assert ends.next()[1].text == f'["{folder}","orders"]'
 
 
@@ -264,8 +267,8 @@ def test_what_a_crashed_function_has_started_ends_with_it(folder: Path, ends: En
 
 
 def test_a_process_that_cannot_start_is_said_so(folder: Path, ends: Ends) -> None:
-    with pool(ends, environ={**os.environ, "PYTHONHOME": "/nowhere"}) as workers:
-        workers.start(python(folder, "echo"))
+    with pool(ends) as workers:
+        workers.start(python(folder, "echo", PYTHONHOME="/nowhere"))
         assert ends.error() == ("Runtime.ExitError", "the worker process does not start; its output above says why")
     assert ends.lines
 
@@ -517,8 +520,7 @@ def test_workers_end_when_the_service_is_killed_even_while_a_handler_runs(folder
         folder = pathlib.Path({str(folder)!r})
         pool = Pool(asked=None, ended=print)
         pool.start(Python(id="t", label="l", environment=Environment(roots=(folder,), folder=folder),
-                          handler="functions:sleep", payload="null", function_name="f", function_version="1",
-                          function_arn="a"))
+                          handler="functions:sleep", payload="null", function_name="f", function_version="1"))
         sys.stdin.read()
     """
     service = subprocess.Popen(

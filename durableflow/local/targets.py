@@ -1,0 +1,259 @@
+"""What is a function name here? The workflows that run here, and the `functions` of the project file.
+
+A name is looked up twice: the service asks what kind of function it stands for, the engine what is to be done for a
+job. An alias is no version (no ARN has one), so each alias stands for a version number that is made of its name and
+stays the same for ever: executions are recorded under it.
+
+Of a project's workflows only those are functions that have been asked for, and those that these may invoke. The others'
+executions in the same store sleep on: running one workflow does not set another one going.
+
+Source: language.md 11 and 12, rules 43, 52, 60.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
+
+from durableflow import ledger, library, values
+from durableflow.errors import Fault, UsageError, diagnostic
+from durableflow.local.jobs import Function
+from durableflow.local.workers import Command, Durable, End, Environment, Fixed, Python
+from durableflow.model import (
+    CommandTarget,
+    DurableTarget,
+    ErrorAnswer,
+    HttpTarget,
+    LambdaTarget,
+    PythonTarget,
+    ResultAnswer,
+    WorkflowTarget,
+)
+from durableflow.operations import error_from_fault
+from durableflow.project import compile_file
+from durableflow.source import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from durableflow.local.jobs import Job
+    from durableflow.local.workers import Task
+    from durableflow.plan import Plan
+    from durableflow.project import ProjectContext
+    from durableflow.values import Json
+
+Target: TypeAlias = (
+    PythonTarget
+    | WorkflowTarget
+    | DurableTarget
+    | CommandTarget
+    | HttpTarget
+    | LambdaTarget
+    | ResultAnswer
+    | ErrorAnswer
+    | tuple[ResultAnswer | ErrorAnswer, ...]
+)
+
+LATEST: Final = "$LATEST"
+NOT_HERE: Final = "InvalidRuntimeException"
+"""Error of the Invoke API for a function that cannot run where it is; an author sees it with `Lambda.` in front."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A workflow that is ready to run.
+
+    Args:
+        plan: what runs.
+        environment: where its handlers are.
+    """
+
+    plan: Plan
+    environment: Environment
+
+
+@dataclass(slots=True)
+class Targets:
+    """All functions there are; implements `service.Functions`. Thread-safe.
+
+    Args:
+        project: what the project file declares, or None.
+        env: values over those of the project and the process, for handlers, functions and templates.
+    """
+
+    project: ProjectContext | None = None
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    _registered: dict[str, Registered] = field(default_factory=dict[str, Registered])
+    _declared: dict[tuple[str, str], Target] = field(default_factory=dict[tuple[str, str], Target])
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        for key, target in self.project.project.functions.items() if self.project else ():
+            parts = ledger.function_name(key)
+            assert parts is not None, "the model of the project file lets no other key through"
+            self._declared.setdefault((parts.name, version(parts.qualifier)), target)
+
+    def register(self, plan: Plan, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        """Make a workflow a function of its name, or exchange it.
+
+        Args:
+            plan: the workflow.
+            folder: of its file; without a project its handlers are there.
+            env: as for the class, for this workflow.
+        """
+        roots = self.project.handler_roots if self.project else (folder,)
+        environment = self._environment(roots, self.project.folder if self.project else folder, env)
+        with self._lock:
+            self._registered[plan.name] = Registered(plan=plan, environment=environment)
+
+    def resolve(self, name: str) -> Function | None:
+        """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none."""
+        parts = ledger.function_name(name)
+        if parts is None:
+            return None
+        number = version(parts.qualifier)
+        if number == LATEST and self._is_workflow(parts.name):
+            return self._function(parts.name, number, is_durable=True)
+        target = self._declared.get((parts.name, number))
+        if target is None:
+            return None
+        return self._function(parts.name, number, is_durable=isinstance(target, WorkflowTarget))
+
+    def task(self, job: Job, *, clock_offset: int = 0) -> Task:
+        """Return what is to be done for a job.
+
+        Args:
+            job: of a function that was resolved here.
+            clock_offset: milliseconds by which the service's clock is ahead of the machine's.
+
+        Raises:
+            WorkflowError, UsageError: it is a workflow whose file has problems now, or is gone.
+        """
+        name, number = job.function.name, job.function.version
+        target = self._declared.get((name, number))
+        if job.kind == "durable":
+            workflow = target.workflow if isinstance(target, WorkflowTarget) else name
+            found = self.workflow(workflow)
+            return Durable(
+                id=job.id,
+                label=workflow,
+                environment=found.environment,
+                plan=found.plan,
+                event=cast("dict[str, Json]", job.event),
+                clock_offset=clock_offset,
+            )
+        return self._plain(job, target)
+
+    def workflow(self, name: str) -> Registered:
+        """Return a workflow; one of the project that nobody has registered is compiled now.
+
+        Raises:
+            WorkflowError, UsageError: its file has problems, or DF754, there is none.
+        """
+        with self._lock:
+            if (found := self._registered.get(name)) is not None:
+                return found
+        if self.project is None or name not in self.project.workflows:
+            raise UsageError(
+                diagnostic(
+                    "DF754",
+                    f"there is no workflow '{shown(name)}' here",
+                    hint="run its file, or list the folder of its file under 'workflows' in durableflow.yaml",
+                )
+            )
+        path = self.project.workflows[name]
+        self.register(compile_file(path, self.project.folder), path.parent)
+        return self.workflow(name)
+
+    def _is_workflow(self, name: str) -> bool:
+        with self._lock:
+            return name in self._registered or (self.project is not None and name in self.project.workflows)
+
+    def _function(self, name: str, number: str, *, is_durable: bool) -> Function:
+        deploy = self.project.project.deploy if self.project else None
+        if deploy is None:
+            return Function(name=name, version=number, is_durable=is_durable)
+        return Function(
+            name=name,
+            version=number,
+            is_durable=is_durable,
+            execution_timeout_seconds=_seconds(deploy.execution_timeout),
+            retention_days=_seconds(deploy.retention) // 86_400,
+        )
+
+    def _environment(self, roots: tuple[Path, ...], folder: Path, env: Mapping[str, str] | None = None) -> Environment:
+        declared = self.project.project.env if self.project else {}
+        merged = {**declared, **self.env, **(env or {})}
+        return Environment(roots=roots, folder=folder, env=tuple(sorted(merged.items())))
+
+    def _plain(self, job: Job, target: Target | None) -> Task:
+        label = job.operation_name or job.function.name
+        payload = job.payload or "{}"
+        match target:
+            case PythonTarget():
+                folder = self._folder()
+                return Python(
+                    id=job.id,
+                    label=label,
+                    environment=self._environment((folder,), folder),
+                    handler=target.python,
+                    payload=payload,
+                    function_name=job.function.name,
+                    function_version=job.function.version,
+                    tenant_id=job.tenant_id,
+                )
+            case CommandTarget():
+                folder = self._folder()
+                return Command(
+                    id=job.id,
+                    label=label,
+                    arguments=tuple(target.command),
+                    environment=self._environment((), folder),
+                    payload=payload,
+                )
+            case tuple():
+                return Fixed(id=job.id, label=label, end=_answer(target[min(job.call_number, len(target) - 1)]))
+            case ResultAnswer() | ErrorAnswer():
+                return Fixed(id=job.id, label=label, end=_answer(target))
+            case DurableTarget():
+                return _not_here(job, label, "a durable function written with an SDK, which")
+            case HttpTarget():
+                return _not_here(job, label, "reached over HTTP, which")
+            case LambdaTarget():
+                return _not_here(job, label, "a real Lambda function, which")
+            case WorkflowTarget() | None:
+                # A project file that has changed since the job was recorded: its function is gone.
+                error = Fault("ResourceNotFoundException", f"Function not found: {job.function.name}")
+                return Fixed(id=job.id, label=label, end=End(error=error_from_fault(error)))
+            case _:
+                assert_never(target)
+
+    def _folder(self) -> Path:
+        assert self.project is not None, "only a project declares functions"
+        return self.project.folder
+
+
+def version(qualifier: str | None) -> str:
+    """Return the version that a qualifier stands for here: itself where it is one, else a number made of its name."""
+    if qualifier is None or qualifier.startswith(LATEST) or qualifier.isdigit():
+        return qualifier or LATEST
+    return str(int.from_bytes(blake2b(qualifier.encode(), digest_size=4).digest()))
+
+
+def _answer(answer: ResultAnswer | ErrorAnswer) -> End:
+    if isinstance(answer, ResultAnswer):
+        return End(text=values.to_text(answer.result))
+    error = answer.error
+    return End(error=error_from_fault(Fault(error.name, error.message, error.data)))
+
+
+def _not_here(job: Job, label: str, what: str) -> Task:
+    message = f"'{job.function.name}' is {what} this version of durableflow cannot run here"
+    return Fixed(id=job.id, label=label, end=End(error=error_from_fault(Fault(NOT_HERE, message))))
+
+
+def _seconds(duration: str | float) -> int:
+    return int(library.parse_duration(duration) if isinstance(duration, str) else duration)

@@ -1,0 +1,196 @@
+"""Which project does a workflow belong to, and what is in it? `durableflow.yaml` and the workflows that it names.
+
+The project file says what a workflow file cannot know: where handlers, functions and other workflows are on this
+machine. A workflow runs without one.
+
+Source: language.md 11 and 12, rule 41.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from durableflow.compiler import to_plan
+from durableflow.decode import decode_project, decode_workflow
+from durableflow.document import Limits, read_bytes
+from durableflow.errors import UsageError, WorkflowError, diagnostic
+from durableflow.files import read_file
+from durableflow.ledger import function_name
+from durableflow.model import WorkflowTarget
+from durableflow.rules import Known
+from durableflow.source import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from durableflow.document import Document
+    from durableflow.errors import Diagnostic
+    from durableflow.model import Project
+    from durableflow.plan import Plan
+
+PROJECT_FILE: Final = "durableflow.yaml"
+
+_FILE_BYTES: Final = Limits().file_bytes
+_SUFFIXES: Final = (".yaml", ".yml", ".json")
+_REPOSITORIES: Final = (".git", ".hg", ".svn")
+"""Where one of these stands, the search for a project file ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectContext:
+    """A project on this machine.
+
+    Args:
+        path: of the project file, absolute.
+        project: what it says.
+        workflows: the file of each workflow, by its name.
+    """
+
+    path: Path
+    project: Project
+    workflows: Mapping[str, Path] = field(default_factory=dict[str, Path])
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the project file; what it names is relative to it."""
+        return self.path.parent
+
+    @property
+    def handler_roots(self) -> tuple[Path, ...]:
+        """The only folders that `handler:` may import from."""
+        return tuple(self.folder / name for name in self.project.handlers)
+
+    @property
+    def store(self) -> Path:
+        """The file of the executions that run here."""
+        return self.folder / self.project.store
+
+
+def find_project(start: Path) -> Path | None:
+    """Return the nearest project file in a folder or above it, up to the root of the repository, or None."""
+    for folder in (start.absolute(), *start.absolute().parents):
+        if (file := folder / PROJECT_FILE).is_file():
+            return file
+        if any((folder / name).exists() for name in _REPOSITORIES):
+            return None
+    return None
+
+
+def load_project(path: Path) -> ProjectContext:
+    """Read a project file and find the workflows that it names.
+
+    Raises:
+        WorkflowError: the file has problems, or two workflows have one name.
+        UsageError: the file cannot be read.
+    """
+    document = read_bytes(read_file(path, max_bytes=_FILE_BYTES), str(path))
+    project = decode_project(document)
+    folder = path.absolute().parent
+    workflows: dict[str, Path] = {}
+    problems: list[Diagnostic] = []
+    for number, name in enumerate(project.workflows):
+        place = folder / name
+        # The default folder need not exist, one that the author names must.
+        if not place.exists() and "workflows" in project.model_fields_set:
+            span = document.span(("workflows", number))
+            hint = "'workflows' lists folders and files, relative to this file"
+            problems.append(diagnostic("DF750", f"there is no '{shown(name)}' here", span=span, hint=hint))
+        for file in _files(place):
+            _add(workflows, file, problems)
+    problems += _hidden_workflows(project, workflows, document)
+    if problems:
+        raise WorkflowError(problems)
+    return ProjectContext(path=path.absolute(), project=project, workflows=workflows)
+
+
+def compile_file(path: Path, root: Path) -> Plan:
+    """Return the Plan of a workflow file.
+
+    Args:
+        path: the workflow file.
+        root: the folder that files which the workflow loads must be inside: the project's, else the workflow's own.
+
+    Raises:
+        WorkflowError: it has problems, or this version cannot run it.
+        UsageError: it cannot be read.
+    """
+    document = read_bytes(read_file(path, max_bytes=_FILE_BYTES), str(path))
+    known = Known(load_file=partial(packaged_file, path.parent.resolve(), root.resolve()))
+    return to_plan(decode_workflow(document), document, known)
+
+
+def packaged_file(folder: Path, root: Path, name: str) -> bytes | None:
+    """Return the bytes of a file that a workflow loads, or None when the project has no such file (rule 6).
+
+    Args:
+        folder: of the workflow, resolved; `name` is relative to it.
+        root: of the project, resolved. Links are followed before the question whether the file is inside.
+        name: as the workflow has it.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    path = (folder / name).resolve()
+    if not path.is_relative_to(root):
+        return None
+    try:
+        return read_file(path, max_bytes=_FILE_BYTES)
+    except UsageError as error:
+        if error.code == "DF701":
+            return None
+        raise
+
+
+def _files(place: Path) -> Iterator[Path]:
+    if place.is_file():
+        yield place
+    elif place.is_dir():
+        for file in sorted(place.rglob("*")):
+            below = file.relative_to(place)
+            is_hidden = any(part.startswith(".") for part in below.parts)
+            is_test = file.name.endswith(tuple(f".test{suffix}" for suffix in _SUFFIXES))
+            if file.suffix in _SUFFIXES and not is_hidden and not is_test and file.is_file():
+                yield file
+
+
+def _add(workflows: dict[str, Path], file: Path, problems: list[Diagnostic]) -> None:
+    document = _document(file)
+    name = document.value.get("name") if document and isinstance(document.value, dict) else None
+    if document is None or not isinstance(name, str):
+        return
+    if name not in workflows:
+        workflows[name] = file
+    elif not workflows[name].samefile(file):
+        message = f"'{shown(str(workflows[name]))}' has a workflow called '{shown(name)}', too"
+        hint = "workflow names are unique over a project: rename one of them"
+        problems.append(diagnostic("DF751", message, span=document.span(("name",)), hint=hint))
+
+
+def _document(file: Path) -> Document | None:
+    """Return a workflow file; None for another file, or one that cannot be understood: `validate` says why."""
+    try:
+        data = read_file(file, max_bytes=_FILE_BYTES)
+        if b"states" not in data:
+            return None
+        document = read_bytes(data, str(file))
+    except (UsageError, WorkflowError):
+        return None
+    return document if isinstance(document.value, dict) and "states" in document.value else None
+
+
+def _hidden_workflows(project: Project, workflows: Mapping[str, Path], document: Document) -> Iterator[Diagnostic]:
+    """Give the functions that would take the place of a workflow, which is a function of its name here."""
+    for key, target in project.functions.items():
+        parts = function_name(key)
+        if parts is None or parts.name not in workflows or parts.qualifier not in (None, "$LATEST"):
+            continue
+        if not (isinstance(target, WorkflowTarget) and target.workflow == parts.name):
+            yield diagnostic(
+                "DF753",
+                f"the function '{shown(key)}' has the name of a workflow of this project",
+                span=document.key_span(("functions", key)),
+                hint=f"give it a qualifier, such as '{shown(parts.name)}:live'",
+            )
