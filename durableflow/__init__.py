@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         WorkflowError,
     )
     from durableflow.interpreter import Run, decide
-    from durableflow.local.engine import Engine, open_engine
+    from durableflow.local.engine import Engine
     from durableflow.plan import Plan
     from durableflow.project import ProjectContext, load_project
     from durableflow.recording import replay
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Compiled": "compiler",
-    "Decision": "interpreter",
+    "Decision": "decision",
     "Diagnostic": "errors",
     "DurableflowError": "errors",
     "Engine": "local.engine",
@@ -53,7 +53,6 @@ _HOMES = {
     "decide": "interpreter",
     "lambda_handler": "aws",
     "load_project": "project",
-    "open_engine": "local.engine",
     "replay": "recording",
 }
 """Each public name and the module that defines it."""
@@ -79,7 +78,6 @@ __all__ = [
     "decide",
     "lambda_handler",
     "load_project",
-    "open_engine",
     "replay",
 ]
 

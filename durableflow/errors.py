@@ -196,6 +196,7 @@ CODES: dict[str, Code] = {
     "DF760": Code(severity="error", title="the lock file of a store cannot be used"),
     "DF761": Code(severity="error", title="the owner of a store does not answer"),
     "DF762": Code(severity="error", title="the owner of a store works in another way"),
+    "DF763": Code(severity="error", title="the owner of a store does not say where it listens"),
     "DF790": Code(severity="error", title="a folder that is in use"),
     "DF791": Code(severity="error", title="two workflows of one plan have one name"),
     "DF792": Code(severity="error", title="an environment value that is not NAME=VALUE"),
@@ -204,6 +205,7 @@ CODES: dict[str, Code] = {
     "DF795": Code(severity="error", title="a name that no execution can have"),
     "DF796": Code(severity="error", title="no execution of that name"),
     "DF797": Code(severity="error", title="options that exclude each other"),
+    "DF798": Code(severity="error", title="an input that is too large"),
     # DF9xx: information
     "DF900": Code(severity="info", title="the price of the worst path"),
 }

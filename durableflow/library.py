@@ -350,7 +350,7 @@ def _replace(budget: Budget, value: Json, old: Json, new: Json, count: Json = No
     return text.replace(old, new, times)
 
 
-def _truncate(  # noqa: PLR0913, PLR0917 - the arguments are Jinja2's
+def _truncate(
     budget: Budget, value: Json, length: Json = 255, killwords: Json = False, end: Json = "...", leeway: Json = 5
 ) -> Json:
     text, end = _text("truncate", value), _text("truncate", end)

@@ -1,6 +1,6 @@
 """Whose is the store? One process at a time writes to it; the others ask that one.
 
-The owner holds a lock on the file beside the store, and the file says where it listens: a port on the loopback address and
+The owner holds a lock on the file beside the store, and the file says where it listens: a loopback port and
 a secret that is new at every start. The kernel gives the lock back when the owner is gone, however it went, so a lock
 that can be taken is free and what the file still says is out of date. Not for network file systems: their locks cannot
 be relied on, nor can SQLite there.

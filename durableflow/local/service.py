@@ -406,6 +406,17 @@ class Service:
             reply["NextMarker"] = history.marker("history", execution.key, events[-1]["EventId"])
         return reply
 
+    def events(self, *, DurableExecutionArn: str, After: int = 0) -> list[history.Reply]:
+        """Return the next events of an execution after an EventId, at most 1,000. Not part of the API: for following.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            execution = _found(turn, DurableExecutionArn)
+            bodies = self._store.events(execution.key, after=After, newest_first=False, limit=_ITEMS_MAX)
+        return [history.event_to_reply(json.loads(body), with_data=True) for body in bodies]
+
     def list_durable_executions_by_function(  # noqa: PLR0913 - the members of the API
         self,
         *,

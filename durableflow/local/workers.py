@@ -162,7 +162,7 @@ class Pool:
         time_limit_seconds: a task that takes longer is ended.
     """
 
-    def __init__(  # noqa: PLR0913 - settings, all by keyword
+    def __init__(
         self,
         *,
         asked: Asked,

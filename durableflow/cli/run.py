@@ -1,0 +1,270 @@
+"""The `run` command: a workflow on this machine, durably."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from durableflow import values
+from durableflow.cli import console, loading
+from durableflow.cli.progress import progress
+from durableflow.decision import Failed
+from durableflow.errors import Diagnostic, WorkflowError, diagnostic
+from durableflow.files import read_file
+from durableflow.interpreter import decide
+from durableflow.local.engine import Engine
+from durableflow.operations import fault_from_error
+from durableflow.recording import record, to_text
+from durableflow.source import Mark, Source, Span, shown
+from durableflow.work import check_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from durableflow.cli.loading import Loaded
+    from durableflow.values import Json, Object
+
+INPUT_MAX_BYTES: Final = 6 * 1024 * 1024
+STORE: Final = Path(".durableflow") / "executions.db"
+"""The file of executions beside a workflow that belongs to no project."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """An execution that is over.
+
+    Args:
+        found: as `get_durable_execution` shows it.
+        meter: what it took, see `Service.meter`.
+        problem: why it failed, at its place in the workflow's file; None when it did not.
+        state: the name of the state that raised the error, or None.
+    """
+
+    found: Mapping[str, Any]
+    meter: Mapping[str, int]
+    problem: Diagnostic | None
+    state: str | None
+
+
+@click.command("run")
+@click.argument("workflow", type=click.Path(path_type=Path))
+@click.option(
+    "--input", "given", metavar="JSON", help="The input: JSON, @FILE, or - for standard input; {} without it."
+)
+@click.option("--name", metavar="NAME", help="The execution's name; the same name again resumes or re-attaches.")
+@click.option("--skip-time", is_flag=True, help="Jump over waits and retry delays.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--store", metavar="PATH", type=click.Path(path_type=Path), help="The file of executions.")
+@click.option("--ephemeral", is_flag=True, help="Keep everything in memory.")
+@click.option("--record", "recording", metavar="FILE", type=click.Path(path_type=Path), help="Write a recording.")
+@click.option(
+    "--durability", type=click.Choice(["normal", "full"]), default="normal", help="full: survives power loss."
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Most worker processes.")
+@click.option("--project", type=click.Path(path_type=Path), help="The project file, or its folder.")
+@click.option("--env", "env", metavar="NAME=VALUE", multiple=True, help="A value of the environment; may be repeated.")
+def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
+    workflow: Path,
+    given: str | None,
+    name: str | None,
+    store: Path | None,
+    recording: Path | None,
+    durability: str,
+    workers: int | None,
+    project: Path | None,
+    env: Sequence[str],
+    *,
+    skip_time: bool,
+    as_json: bool,
+    ephemeral: bool,
+) -> int:
+    """Run WORKFLOW here, and print its result.
+
+    Everything that happens is stored before the next thing begins. Ctrl-C or a kill ends the process and not the
+    execution: the same --name goes on with it.
+    """
+    if ephemeral and store is not None:
+        console.usage("DF797", "--ephemeral and --store exclude each other")
+    if name is not None and not _NAME.fullmatch(name):
+        console.usage("DF795", f"'{shown(name)}' is no name", "use 1 to 64 letters, digits, '-' and '_'")
+    if str(workflow) == "-" and given == "-":
+        console.usage("DF797", "standard input cannot be both the workflow and its input")
+    text = None if given is None else input_text(given)
+    loaded = loading.load(workflow, project=project, env=env)
+    place = None if ephemeral else store or default_store(loaded)
+    if name is None:
+        name = _new_name(loaded.plan.name)
+        if place is not None:
+            console.tell(f"execution {name}")
+    with Engine(
+        store=place,
+        project=loaded.context,
+        env=loaded.env,
+        skip_time=skip_time,
+        durability="full" if durability == "full" else "normal",
+        workers=workers,
+    ) as engine:
+        engine.register(loaded.plan, loaded.folder)
+        try:
+            ended = _run(engine, loaded, name, text)
+        except KeyboardInterrupt:
+            if place is not None:
+                console.tell(f"\ninterrupted; go on with: {_again(name)}")
+                raise console.Ended(console.INTERRUPTED) from None
+            raise
+        if recording is not None:
+            operations = engine.operations(ended.found["DurableExecutionArn"])
+            content = record(loaded.plan, operations, env=loaded.env, check_schema=check_schema)
+            console.write_whole(recording, to_text(content))
+    return _show(ended, loaded, as_json=as_json)
+
+
+def input_text(given: str) -> str:
+    """Return the text that `--input` stands for, checked to be JSON.
+
+    Raises:
+        WorkflowError: DF794, it is not JSON; at its line and column.
+        UsageError: it cannot be read or is too large.
+    """
+    if given == "-":
+        source, data = "<stdin>", sys.stdin.buffer.read(INPUT_MAX_BYTES + 1)
+    elif given.startswith("@"):
+        source, data = given[1:], read_file(Path(given[1:]), max_bytes=INPUT_MAX_BYTES)
+    else:
+        source, data = "--input", os.fsencode(given)
+    if len(data) > INPUT_MAX_BYTES:
+        console.usage("DF798", f"the input is larger than {INPUT_MAX_BYTES:,} bytes")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _no_input(source, "", f"not UTF-8 at byte {error.start}", Mark(1, 1)) from error
+    try:
+        values.from_text(text)
+    except values.ValueRefusedError as error:
+        cause = error.__cause__
+        if isinstance(cause, json.JSONDecodeError):
+            raise _no_input(source, text, cause.msg, Mark(cause.lineno, cause.colno)) from error
+        raise _no_input(source, text, str(error), Mark(1, 1)) from error
+    return text
+
+
+def _no_input(source: str, text: str, message: str, mark: Mark) -> WorkflowError:
+    span = Span(source=Source(name=source, text=text), start=mark, end=Mark(mark.line, mark.column + 1))
+    return WorkflowError([diagnostic("DF794", f"the input is not JSON: {message}", span=span)])
+
+
+def default_store(loaded: Loaded) -> Path:
+    """Return the file of executions of a workflow's project, else the one beside the workflow."""
+    return loaded.context.store if loaded.context else loaded.folder / STORE
+
+
+def _new_name(workflow: str) -> str:
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    return f"{workflow[:40]}-{moment}-{os.urandom(3).hex()}"
+
+
+def _run(engine: Engine, loaded: Loaded, name: str, text: str | None) -> Ended:
+    arn = _attached(engine, loaded.plan.name, name) if text is None else None
+    if arn is None:
+        arn = engine.start(loaded.plan.name, "{}" if text is None else text, name)
+    with progress() as shown_progress:
+        for event in engine.follow(arn):
+            shown_progress.take(event)
+    problem, state = None, None
+    found = engine.describe(arn)
+    if found["Status"] != "SUCCEEDED":
+        problem, state = _failure(engine, loaded, found)
+    return Ended(found=found, meter=engine.meter(arn), problem=problem, state=state)
+
+
+def _attached(engine: Engine, workflow: str, name: str) -> str | None:
+    """Return the execution of this name, if there is one: then its input need not be repeated."""
+    for found in engine.find(name):
+        arn: str = found["DurableExecutionArn"]
+        if f":function:{workflow}:" in arn:
+            return arn
+    return None
+
+
+def _failure(engine: Engine, loaded: Loaded, found: Mapping[str, Any]) -> tuple[Diagnostic, str | None]:
+    """Return why an execution failed, with the place of the state that did: a replay finds it again."""
+    arn: str = found["DurableExecutionArn"]
+    outcome = decide(
+        loaded.plan, engine.operations(arn), execution_arn=arn, env=loaded.env, check_schema=check_schema
+    ).outcome
+    error: dict[str, str] = found.get("Error") or {}
+    if isinstance(outcome, Failed) and outcome.error.get("ErrorType") == error.get("ErrorType"):
+        return loaded.located(outcome.problem), outcome.state
+    what = {"STOPPED": "stopped", "TIMED_OUT": "timed out"}.get(found["Status"], "failed")
+    facts = ": ".join(shown(error[member]) for member in ("ErrorType", "ErrorMessage") if error.get(member))
+    return diagnostic("DF502", f"the execution {what}{': ' if facts else ''}{facts}"), None
+
+
+def _again(name: str) -> str:
+    """Return the command that goes on: as it was typed, with the name, without the input."""
+    words = ["durableflow", *sys.argv[1:]]
+    return shlex.join(words if "--name" in words else [*words, "--name", name])
+
+
+def _show(ended: Ended, loaded: Loaded, *, as_json: bool) -> int:
+    output = _result(ended.found)
+    if as_json:
+        console.emit(json.dumps(_to_json(ended, loaded, output), indent=2, ensure_ascii=False))
+    elif ended.problem is None:
+        console.emit(json.dumps(output, indent=2, ensure_ascii=False))
+    if ended.problem is not None:
+        console.tell(str(ended.problem))
+        return console.PROBLEMS
+    return console.DONE
+
+
+def _result(found: Mapping[str, Any]) -> Json:
+    text = found.get("Result")
+    return None if text is None else values.from_text(text)
+
+
+def _to_json(ended: Ended, loaded: Loaded, output: Json) -> Object:
+    """Return what `--json` prints (language.md 12, rules 44, 60)."""
+    found = ended.found
+    began, over = found["StartTimestamp"], found["EndTimestamp"]
+    return {
+        "name": found["DurableExecutionName"],
+        "executionArn": found["DurableExecutionArn"],
+        "workflow": loaded.plan.name,
+        "status": found["Status"],
+        "output": output,
+        "error": _error(ended),
+        "operations": ended.meter["operations"],
+        "metered": ended.meter["metered"],
+        "invocations": ended.meter["invocations"],
+        "durationSeconds": round(over - began, 3),
+    }
+
+
+def _error(ended: Ended) -> Json:
+    if ended.problem is None:
+        return None
+    error: dict[str, str] = ended.found.get("Error") or {}
+    fault = fault_from_error(ended.found.get("Error"), default_name="", default_message="")
+    span = ended.problem.span
+    location: Json = None
+    if span is not None:
+        location = {"file": span.source.name, "line": span.start.line, "column": span.start.column}
+    return {
+        "name": error.get("ErrorType"),
+        "message": error.get("ErrorMessage"),
+        "data": fault.data,
+        "state": ended.state,
+        "location": location,
+    }

@@ -1,0 +1,421 @@
+"""Who runs executions here? The service, its clock, its workers and the lock of its store, put together.
+
+One process owns a store and runs what is in it; every other process asks that one. An :class:`Engine` is either, behind
+the same methods. A client whose owner goes away takes the store over and goes on, so that nobody has to care who
+happens to own it.
+
+Source: language.md 12, rules 30, 41, 43; reliability.md 4.6, B22.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from durableflow import plan as plans
+from durableflow.errors import UsageError, diagnostic
+from durableflow.local.clock import Clock, SkipClock, SystemClock
+from durableflow.local.owner import Address, Control, OwnerGoneError, Remote, StoreLock, address_of_owner
+from durableflow.local.service import Service
+from durableflow.local.store import open_store
+from durableflow.local.targets import Targets
+from durableflow.local.workers import End, Pool, to_standard_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+
+    from durableflow.local.service import Job
+    from durableflow.local.store import Durability
+    from durableflow.operations import ErrorObject
+    from durableflow.plan import Plan
+    from durableflow.project import ProjectContext
+    from durableflow.values import Json
+
+_log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 0.1
+"""How often a client looks for new events of the owner's."""
+OWNER_SECONDS: Final = 10.0
+"""How long a client waits for an owner that has the lock and does not say yet where it listens."""
+TICK_MAX_SECONDS: Final = 60.0
+"""Longest sleep of the timers' thread: a machine that was suspended or whose clock was set is noticed within it."""
+
+
+class _Owner:
+    """The owner's side: everything in this process.
+
+    Args:
+        store: its file, or None for one in memory.
+        lock: of the store; None in memory.
+        targets: what function names stand for.
+        is_skipping: whether waits are skipped (rule 30).
+        durability: of the store.
+        workers: most worker processes; None for the default.
+        log: called with each line that a handler or target writes, and whose it is.
+    """
+
+    def __init__(
+        self,
+        store: Path | None,
+        lock: StoreLock | None,
+        targets: Targets,
+        *,
+        is_skipping: bool,
+        durability: Durability,
+        workers: int | None,
+        log: Callable[[str, str], None],
+    ) -> None:
+        self._lock = lock
+        self._targets = targets
+        self._machine = SystemClock()
+        self._clock: Clock = SkipClock(self._machine) if is_skipping else self._machine
+        self._store = open_store(store, durability=durability)
+        self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log)
+        self.service = Service(store=self._store, clock=self._clock, functions=targets, invoker=self)
+        self._wake = threading.Condition()
+        self._is_woken = False
+        self._is_closing = False
+        self._happened = threading.Condition()
+        self.service.subscribe(self._notice)
+        self._methods = self._served()
+        self._control: Control | None = None
+        if lock is not None:
+            self._control = Control({name: partial(self._asked_by_others, name) for name in self._methods})
+            lock.tell(self._control.address)
+        self._timers = threading.Thread(target=self._run_timers, name="durableflow-timers", daemon=True)
+        self._timers.start()
+
+    def _served(self) -> dict[str, Callable[..., Any]]:
+        service = self.service
+        return {
+            "invoke": service.invoke,
+            "get_durable_execution": service.get_durable_execution,
+            "get_durable_execution_history": service.get_durable_execution_history,
+            "list_executions": service.list_executions,
+            "stop_durable_execution": service.stop_durable_execution,
+            "meter": service.meter,
+            "operations": service.operations,
+            "events": service.events,
+            "register": self.register_json,
+            "is_skipping": lambda: isinstance(self._clock, SkipClock),
+        }
+
+    # Jobs ------------------------------------------------------------------------------------------------------------
+
+    def start(self, job: Job) -> None:
+        """Have a job of the service run (service.Invoker)."""
+        ahead = self._clock.now() - self._machine.now()
+        self._pool.start(self._targets.task(job, clock_offset=ahead))
+
+    def _asked(self, method: str, members: Mapping[str, Any], /) -> Mapping[str, Any]:
+        reply: Mapping[str, Any] = getattr(self.service, method)(**members)
+        self.nudge()
+        return reply
+
+    def _ended(self, job_id: str, end: End) -> None:
+        self.service.invocation_ended(job_id, output=end.output, text=end.text, error=end.error)
+        self.nudge()
+
+    # Time ------------------------------------------------------------------------------------------------------------
+
+    def nudge(self) -> None:
+        """Have the timers' thread look again: something may be due earlier, or nothing may run any more."""
+        with self._wake:
+            self._is_woken = True
+            self._wake.notify()
+
+    def _run_timers(self) -> None:
+        while True:
+            with self._wake:
+                if self._is_closing:
+                    return
+                self._is_woken = False
+            try:
+                sleep = self._tick()
+            except Exception:  # noqa: BLE001 - the edge of the timers' thread: without it nothing would ever wake again
+                _log.exception("timers could not be looked after")
+                sleep = 1.0
+            with self._wake:
+                if sleep and not self._is_woken and not self._is_closing:
+                    self._wake.wait(sleep)
+
+    def _tick(self) -> float:
+        """Do what is due; return how many seconds there is nothing to do."""
+        due = self.service.next_due()
+        if due is None:
+            return TICK_MAX_SECONDS
+        ahead = due - self._clock.now()
+        if ahead > 0 and isinstance(self._clock, SkipClock) and self.service.is_idle:
+            self._clock.jump_to(due)
+            ahead = 0
+        if ahead > 0:
+            return min(ahead / 1000, TICK_MAX_SECONDS)
+        self.service.run_due()
+        return 0
+
+    # What others ask for ---------------------------------------------------------------------------------------------
+
+    def register(self, plan: Plan, folder: Path, env: Mapping[str, str]) -> None:
+        """Make a workflow a function, and take up its executions that sleep for want of it."""
+        self._targets.register(plan, folder, env)
+        self.service.recover()
+        self.nudge()
+
+    def register_json(self, *, plan: Json, folder: str, env: Mapping[str, str]) -> None:
+        """Do the same for another process."""
+        self.register(plans.from_json(plan), Path(folder), env)
+
+    def ask(self, method: str, members: Mapping[str, Any]) -> Any:
+        """Call a method as another process would."""
+        reply = self._methods[method](**members)
+        self.nudge()
+        return reply
+
+    def watch(self, seconds: float) -> None:
+        """Wait until something has happened to some execution, at most so long."""
+        with self._happened:
+            self._happened.wait(seconds)
+
+    def _notice(self, _arn: str, _event: Mapping[str, Any]) -> None:
+        with self._happened:
+            self._happened.notify_all()
+
+    def _asked_by_others(self, method: str, **members: Any) -> Any:
+        return self.ask(method, members)
+
+    def close(self, drain_seconds: float) -> None:
+        """Stop, leaving what runs to be taken up later."""
+        with self._wake:
+            self._is_closing = True
+            self._wake.notify()
+        self._timers.join()
+        if self._control is not None:
+            self._control.close()
+        self._pool.close(drain_seconds=drain_seconds)
+        self._store.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+class Engine:
+    """Executions here, whoever owns their store. Thread-safe; a context manager that closes it.
+
+    Args:
+        store: the file, or None for a store in memory that ends with the engine.
+        project: what the project file declares, or None.
+        env: values over those of the project and the process.
+        skip_time: jump over waits while nothing runs (rule 30). Only the owner's counts.
+        durability: of the store; `full` also survives a power cut.
+        workers: most worker processes; None for the default.
+        log: called with each line that a handler or target writes, and whose it is.
+
+    Raises:
+        UsageError: the store or its lock cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Path | None,
+        project: ProjectContext | None = None,
+        env: Mapping[str, str] | None = None,
+        skip_time: bool = False,
+        durability: Durability = "normal",
+        workers: int | None = None,
+        log: Callable[[str, str], None] = to_standard_error,
+    ) -> None:
+        self._store = store
+        self._project = project
+        self._env = dict(env or {})
+        self._skip_time = skip_time
+        self._durability: Durability = durability
+        self._workers = workers
+        self._log = log
+        self._registered: dict[str, tuple[Plan, Path]] = {}
+        self._lock = threading.Lock()
+        self._backend = self._open()
+
+    def __enter__(self) -> Self:
+        """Return the engine."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the engine."""
+        self.close()
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether executions run in this process."""
+        return isinstance(self._backend, _Owner)
+
+    def _open(self) -> _Owner | Remote:
+        if self._store is None:
+            return self._owner(None)
+        deadline = time.monotonic() + OWNER_SECONDS
+        while (lock := StoreLock.take(self._store)) is None:
+            address = address_of_owner(self._store)
+            if address is not None and (owner := self._client(address)) is not None:
+                return owner
+            if time.monotonic() > deadline:
+                raise UsageError(
+                    diagnostic(
+                        "DF763",
+                        f"another process holds the store '{self._store}' and does not say where it listens",
+                        hint="end that process, or choose another store with --store",
+                    )
+                )
+            time.sleep(LOOK_SECONDS / 10)
+        try:
+            return self._owner(lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def _client(self, address: Address) -> Remote | None:
+        owner = Remote(address)
+        try:
+            is_skipping = owner.ask("is_skipping", {})
+        except OwnerGoneError:  # between its last word and giving the lock back, or the address of one before it
+            return None
+        if self._skip_time and not is_skipping:
+            raise UsageError(
+                diagnostic(
+                    "DF762",
+                    f"process {address.pid} runs the executions of '{self._store}', and in real time",
+                    hint="leave --skip-time out, end that process, or choose another store with --store",
+                )
+            )
+        return owner
+
+    def _owner(self, lock: StoreLock | None) -> _Owner:
+        return _Owner(
+            self._store,
+            lock,
+            Targets(project=self._project, env=self._env),
+            is_skipping=self._skip_time,
+            durability=self._durability,
+            workers=self._workers,
+            log=self._log,
+        )
+
+    def _ask(self, method: str, **members: Any) -> Any:
+        """Have the owner do something; what is asked may be asked twice, when the owner goes away in between."""
+        while True:
+            backend = self._backend
+            try:
+                return backend.ask(method, members)
+            except OwnerGoneError:
+                self._take_over(backend)
+
+    def _take_over(self, gone: _Owner | Remote) -> None:
+        with self._lock:
+            if self._backend is not gone:
+                return
+            time.sleep(LOOK_SECONDS / 10)  # the kernel may still be about to give the lock back
+            self._backend = self._open()
+            for plan, folder in self._registered.values():
+                self._register(plan, folder)
+
+    def _register(self, plan: Plan, folder: Path) -> None:
+        if isinstance(self._backend, _Owner):
+            self._backend.register(plan, folder, self._env)
+        else:
+            self._backend.ask("register", {"plan": plan.to_json(), "folder": str(folder), "env": self._env})
+
+    def register(self, plan: Plan, folder: Path) -> None:
+        """Make a workflow a function of its name, and take up its executions that were left behind.
+
+        Args:
+            plan: the workflow.
+            folder: of its file, absolute; without a project its handlers are there.
+        """
+        self._registered[plan.name] = (plan, folder)
+        while True:
+            backend = self._backend
+            try:
+                self._register(plan, folder)
+            except OwnerGoneError:
+                self._take_over(backend)
+            else:
+                return
+
+    def start(self, workflow: str, payload: str, name: str) -> str:
+        """Start an execution, or find the one of that name with the same payload; return its ARN.
+
+        Args:
+            workflow: that has been registered.
+            payload: the input, JSON text.
+            name: of the execution.
+
+        Raises:
+            ServiceError: DurableExecutionAlreadyStartedException, the name is taken by another payload;
+                InvalidParameterValueException, it is no name.
+        """
+        reply = self._ask(
+            "invoke", FunctionName=workflow, Payload=payload, InvocationType="Event", DurableExecutionName=name
+        )
+        arn: str = reply["DurableExecutionArn"]
+        return arn
+
+    def follow(self, arn: str) -> Iterator[Mapping[str, Any]]:
+        """Give the events of an execution as they happen, from the first to the one that ends it."""
+        after = 0
+        while True:
+            for event in self._ask("events", DurableExecutionArn=arn, After=after):
+                yield event
+                after = event["EventId"]
+                if event["EventType"] in _ENDS:
+                    return
+            backend = self._backend
+            if isinstance(backend, _Owner):
+                backend.watch(LOOK_SECONDS)
+            else:
+                time.sleep(LOOK_SECONDS)
+
+    def wait(self, arn: str) -> Mapping[str, Any]:
+        """Wait for the end of an execution; return it as `get_durable_execution` shows it."""
+        for _ in self.follow(arn):
+            pass
+        return self.describe(arn)
+
+    def describe(self, arn: str) -> Mapping[str, Any]:
+        """Return an execution as `get_durable_execution` shows it."""
+        found: Mapping[str, Any] = self._ask("get_durable_execution", DurableExecutionArn=arn)
+        return found
+
+    def meter(self, arn: str) -> dict[str, int]:
+        """Return what an execution took, see `Service.meter`."""
+        found: dict[str, int] = self._ask("meter", DurableExecutionArn=arn)
+        return found
+
+    def operations(self, arn: str) -> list[Any]:
+        """Return every operation of an execution, times in epoch milliseconds."""
+        found: list[Any] = self._ask("operations", DurableExecutionArn=arn)
+        return found
+
+    def stop(self, arn: str, error: ErrorObject | None = None) -> Mapping[str, Any]:
+        """End an execution as STOPPED."""
+        reply: Mapping[str, Any] = self._ask("stop_durable_execution", DurableExecutionArn=arn, Error=error)
+        return reply
+
+    def find(self, name: str) -> list[Mapping[str, Any]]:
+        """Return the executions of a name, newest first."""
+        reply = self._ask("list_executions", DurableExecutionName=name)
+        found: list[Mapping[str, Any]] = reply["DurableExecutions"]
+        return found
+
+    def close(self, *, drain_seconds: float = 0.0) -> None:
+        """Stop what this process runs, leaving it to be taken up later; a client only lets go."""
+        with self._lock:
+            if isinstance(self._backend, _Owner):
+                self._backend.close(drain_seconds)
+
+
+_ENDS: Final = frozenset({"ExecutionSucceeded", "ExecutionFailed", "ExecutionTimedOut", "ExecutionStopped"})
