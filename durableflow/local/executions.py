@@ -24,7 +24,7 @@ from durableflow.local.store import Execution, TargetRow
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from durableflow.ledger import Changes, Event, Target, Trigger
+    from durableflow.ledger import Changes, Effect, Event, Target, Trigger
     from durableflow.local.jobs import Function, Functions, Limits, Retries
     from durableflow.local.store import Store, TimerRow
     from durableflow.operations import ErrorObject, Operation, Update
@@ -356,20 +356,24 @@ class Turn:
             else:
                 self._number(execution, event)
         for effect in changes.effects:
-            match effect:
-                case ledger.Arm():
-                    self._store.arm(key, effect.operation_id, effect.timer, effect.due)
-                case ledger.Disarm():
-                    self._store.disarm(key, effect.operation_id)
-                case ledger.OpenCallback():
-                    self._store.add_callback(effect.callback_id, key, effect.operation_id, effect.heartbeat_seconds)
-                case ledger.StartTarget():
-                    self._start_target(execution, effect)
-                case ledger.EndExecution():
-                    execution.outcome = effect.status
-                    self._store.save_outcome(execution, result=effect.result, error=_error_text(effect.error))
-                case _:
-                    assert_never(effect)
+            self._see_to(execution, effect)
+
+    def _see_to(self, execution: Execution, effect: Effect) -> None:
+        key = execution.key
+        match effect:
+            case ledger.Arm():
+                self._store.arm(key, effect.operation_id, effect.timer, effect.due)
+            case ledger.Disarm():
+                self._store.disarm(key, effect.operation_id)
+            case ledger.OpenCallback():
+                self._store.add_callback(effect.callback_id, key, effect.operation_id, effect.heartbeat_seconds)
+            case ledger.StartTarget():
+                self._start_target(execution, effect)
+            case ledger.EndExecution():
+                execution.outcome = effect.status
+                self._store.save_outcome(execution, result=effect.result, error=_error_text(effect.error))
+            case _:
+                assert_never(effect)
 
     def _number(self, execution: Execution, event: Event) -> None:
         execution.last_event += 1
