@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from durableflow.errors import Diagnostic, DurableflowError, ReplayError, ServiceError, UsageError, WorkflowError
+from durableflow.report import pretty
 from durableflow.source import shown, visible
 
 if TYPE_CHECKING:
@@ -87,8 +88,12 @@ def tell(text: str) -> None:
 
 
 def tell_problem(error: DurableflowError) -> None:
-    """Write the block of an error, or of all problems of a WorkflowError, to standard error."""
-    tell(str(error))
+    """Write the block of an error to standard error; of a WorkflowError, those of its first problems."""
+    problems = error.problems if isinstance(error, WorkflowError) else (error.problem,)
+    shown_problems = [problem for problem in problems if problem.severity == "error"][:_PROBLEMS_SHOWN]
+    tell("\n\n".join(pretty(problem) for problem in shown_problems or problems))
+    if len(problems) > _PROBLEMS_SHOWN:
+        tell(f"\n{len(problems)} findings in all; `durableflow validate --limit 0` shows them")
 
 
 def usage(code: str, message: str, hint: str | None = None) -> NoReturn:
@@ -112,6 +117,7 @@ def exit_code(error: DurableflowError) -> int:
             return ENVIRONMENT if error.code in _ENVIRONMENT_CODES or error.code[:4] in _ENVIRONMENT_RANGES else USAGE
 
 
+_PROBLEMS_SHOWN: Final = 20
 _SERVER_ERROR: Final = 500
 # The store, its owner, and the machine's files and processes.
 _ENVIRONMENT_RANGES: Final = frozenset({"DF73", "DF74", "DF76"})

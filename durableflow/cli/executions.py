@@ -203,7 +203,7 @@ def _listed(service: Service, statuses: tuple[str, ...], limit: int) -> Iterator
             yield {
                 "name": item["DurableExecutionName"],
                 "executionArn": item["DurableExecutionArn"],
-                "workflow": item["FunctionArn"].split(":")[6],
+                "workflow": loading.workflow_of(item),
                 "status": item["Status"],
                 "started": item["StartTimestamp"],
                 "ended": item.get("EndTimestamp"),
@@ -226,7 +226,7 @@ def _facts(found: Mapping[str, Any], meter: Mapping[str, int]) -> dict[str, Any]
     return {
         "name": found["DurableExecutionName"],
         "executionArn": found["DurableExecutionArn"],
-        "workflow": found["FunctionArn"].split(":")[6],
+        "workflow": loading.workflow_of(found),
         "status": found["Status"],
         "started": found["StartTimestamp"],
         "ended": found.get("EndTimestamp"),

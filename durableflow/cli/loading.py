@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from durableflow.cli import console
 from durableflow.compiler import to_plan
@@ -19,7 +20,7 @@ from durableflow.source import shown
 from durableflow.work import check_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from durableflow.document import Document
     from durableflow.errors import Diagnostic
@@ -132,6 +133,18 @@ def environment(context: ProjectContext | None, given: Sequence[str]) -> dict[st
             console.usage("DF792", f"--env '{shown(text)}' is not NAME=VALUE", "write --env TABLE=orders")
         values[name] = value
     return values
+
+
+def secrets(context: ProjectContext | None) -> list[str]:
+    """Return the values of the project's secrets, for whoever has to keep them out of a file."""
+    declared = context.project.secrets.values() if context else ()
+    return [value for secret in declared if (value := os.environ.get(secret.env))]
+
+
+def workflow_of(execution: Mapping[str, Any]) -> str:
+    """Return the name of the workflow of an execution, which is that of its function here."""
+    name: str = execution["FunctionArn"].split(":")[6]
+    return name
 
 
 def known_facts(

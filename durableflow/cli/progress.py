@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from durableflow.cli import console
 from durableflow.operations import milliseconds_from_reply
-from durableflow.source import shown
+from durableflow.source import shown, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,6 +130,10 @@ def _error(details: Event) -> str:
     return ": ".join(shown(str(payload[key])) for key in ("ErrorType", "ErrorMessage") if payload.get(key))
 
 
+def _logged(label: str, line: str) -> str:
+    return f"{visible(label)} | {visible(line)}"
+
+
 def elapsed(seconds: float) -> str:
     """Return a length of time for people: `0.3s`, `12m 05s`, `3h 20m`, `2d 4h`; a zero second part is left out."""
     if seconds < _MINUTE:
@@ -153,6 +157,9 @@ class Progress(Protocol):
     def take(self, event: Event) -> None:
         """Show what an event tells."""
 
+    def log(self, label: str, line: str) -> None:
+        """Show a line that a handler or function wrote, and whose it is."""
+
 
 class Lines:
     """A line for each thing that happens: for logs, pipes, and terminals that cannot draw."""
@@ -175,6 +182,10 @@ class Lines:
         with self._lock:
             if line := self._board.take(event):
                 console.tell(line)
+
+    def log(self, label: str, line: str) -> None:
+        """Write the line."""
+        console.tell(_logged(label, line))
 
 
 class Live:
@@ -205,6 +216,12 @@ class Live:
         """Take in an event; the next refresh shows it."""
         with self._lock:
             self._board.take(event)
+
+    def log(self, label: str, line: str) -> None:
+        """Write the line above the table."""
+        from rich.text import Text  # noqa: PLC0415 - see above
+
+        self._console.print(Text(_logged(label, line), style="dim"))
 
     def _table(self) -> RenderableType:
         from rich.spinner import Spinner  # noqa: PLC0415 - see above

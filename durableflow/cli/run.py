@@ -16,14 +16,15 @@ import click
 
 from durableflow import values
 from durableflow.cli import console, loading
-from durableflow.cli.progress import progress
+from durableflow.cli.progress import elapsed, progress
 from durableflow.decision import Failed
-from durableflow.errors import Diagnostic, WorkflowError, diagnostic
+from durableflow.errors import Diagnostic, UsageError, diagnostic
 from durableflow.files import read_file
 from durableflow.interpreter import decide
 from durableflow.local.engine import Engine
 from durableflow.operations import fault_from_error
 from durableflow.recording import record, to_text
+from durableflow.report import pretty
 from durableflow.source import Mark, Source, Span, shown
 from durableflow.work import check_schema
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from durableflow.cli.loading import Loaded
+    from durableflow.cli.progress import Progress
     from durableflow.values import Json, Object
 
 INPUT_MAX_BYTES: Final = 6 * 1024 * 1024
@@ -101,12 +103,15 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
     if str(workflow) == "-" and given == "-":
         console.usage("DF797", "standard input cannot be both the workflow and its input")
     text = None if given is None else input_text(given)
+    if recording is not None and not recording.absolute().parent.is_dir():
+        console.usage("DF793", f"'{shown(str(recording))}' cannot be written: its folder does not exist")
     loaded = loading.load(workflow, project=project, env=env)
     place = None if ephemeral else store or default_store(loaded)
     if name is None:
         name = _new_name(loaded.plan.name)
         if place is not None:
             console.tell(f"execution {name}")
+    drawn = progress()
     with Engine(
         store=place,
         project=loaded.context,
@@ -114,18 +119,24 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
         skip_time=skip_time,
         durability="full" if durability == "full" else "normal",
         workers=workers,
+        log=drawn.log,
     ) as engine:
-        engine.register(loaded.plan, loaded.folder)
         try:
-            ended = _run(engine, loaded, name, text)
+            engine.register(loaded.plan, loaded.folder)
+            ended = _run(engine, loaded, name, text, drawn)
         except KeyboardInterrupt:
-            if place is not None:
-                console.tell(f"\ninterrupted; go on with: {_again(name)}")
-                raise console.Ended(console.INTERRUPTED) from None
-            raise
+            kept = "nothing of it is kept" if place is None else f"go on with: {_again(name)}"
+            console.tell(f"\ninterrupted; {kept}")
+            raise console.Ended(console.INTERRUPTED) from None
         if recording is not None:
             operations = engine.operations(ended.found["DurableExecutionArn"])
-            content = record(loaded.plan, operations, env=loaded.env, check_schema=check_schema)
+            content = record(
+                loaded.plan,
+                operations,
+                env=loaded.env,
+                check_schema=check_schema,
+                secrets=loading.secrets(loaded.context),
+            )
             console.write_whole(recording, to_text(content))
     return _show(ended, loaded, as_json=as_json)
 
@@ -133,9 +144,10 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
 def input_text(given: str) -> str:
     """Return the text that `--input` stands for, checked to be JSON.
 
+    The text is compact, so that the same input is the same however it was written.
+
     Raises:
-        WorkflowError: DF794, it is not JSON; at its line and column.
-        UsageError: it cannot be read or is too large.
+        UsageError: it cannot be read, is too large, or DF794, is not JSON; at its line and column.
     """
     if given == "-":
         source, data = "<stdin>", sys.stdin.buffer.read(INPUT_MAX_BYTES + 1)
@@ -150,18 +162,17 @@ def input_text(given: str) -> str:
     except UnicodeDecodeError as error:
         raise _no_input(source, "", f"not UTF-8 at byte {error.start}", Mark(1, 1)) from error
     try:
-        values.from_text(text)
+        return values.to_text(values.from_text(text))
     except values.ValueRefusedError as error:
         cause = error.__cause__
         if isinstance(cause, json.JSONDecodeError):
             raise _no_input(source, text, cause.msg, Mark(cause.lineno, cause.colno)) from error
         raise _no_input(source, text, str(error), Mark(1, 1)) from error
-    return text
 
 
-def _no_input(source: str, text: str, message: str, mark: Mark) -> WorkflowError:
+def _no_input(source: str, text: str, message: str, mark: Mark) -> UsageError:
     span = Span(source=Source(name=source, text=text), start=mark, end=Mark(mark.line, mark.column + 1))
-    return WorkflowError([diagnostic("DF794", f"the input is not JSON: {message}", span=span)])
+    return UsageError(diagnostic("DF794", f"the input is not JSON: {message}", span=span))
 
 
 def default_store(loaded: Loaded) -> Path:
@@ -174,13 +185,18 @@ def _new_name(workflow: str) -> str:
     return f"{workflow[:40]}-{moment}-{os.urandom(3).hex()}"
 
 
-def _run(engine: Engine, loaded: Loaded, name: str, text: str | None) -> Ended:
-    arn = _attached(engine, loaded.plan.name, name) if text is None else None
-    if arn is None:
+def _run(engine: Engine, loaded: Loaded, name: str, text: str | None, drawn: Progress) -> Ended:
+    known = _known(engine, loaded.plan.name, name)
+    if known is not None and text is None:
+        arn: str = known["DurableExecutionArn"]
+    else:
         arn = engine.start(loaded.plan.name, "{}" if text is None else text, name)
-    with progress() as shown_progress:
-        for event in engine.follow(arn):
-            shown_progress.take(event)
+    if known is not None and known["Status"] != "RUNNING":
+        console.tell("this execution has ended before; its recorded result:")
+    else:
+        with drawn:
+            for event in engine.follow(arn):
+                drawn.take(event)
     problem, state = None, None
     found = engine.describe(arn)
     if found["Status"] != "SUCCEEDED":
@@ -188,13 +204,9 @@ def _run(engine: Engine, loaded: Loaded, name: str, text: str | None) -> Ended:
     return Ended(found=found, meter=engine.meter(arn), problem=problem, state=state)
 
 
-def _attached(engine: Engine, workflow: str, name: str) -> str | None:
-    """Return the execution of this name, if there is one: then its input need not be repeated."""
-    for found in engine.find(name):
-        arn: str = found["DurableExecutionArn"]
-        if f":function:{workflow}:" in arn:
-            return arn
-    return None
+def _known(engine: Engine, workflow: str, name: str) -> Mapping[str, Any] | None:
+    """Return the workflow's execution of this name as lists show it, or None when there is none yet."""
+    return next((found for found in engine.find(name) if loading.workflow_of(found) == workflow), None)
 
 
 def _failure(engine: Engine, loaded: Loaded, found: Mapping[str, Any]) -> tuple[Diagnostic, str | None]:
@@ -212,9 +224,10 @@ def _failure(engine: Engine, loaded: Loaded, found: Mapping[str, Any]) -> tuple[
 
 
 def _again(name: str) -> str:
-    """Return the command that goes on: as it was typed, with the name, without the input."""
+    """Return the command that goes on: as it was typed, with the name."""
     words = ["durableflow", *sys.argv[1:]]
-    return shlex.join(words if "--name" in words else [*words, "--name", name])
+    is_named = any(word == "--name" or word.startswith("--name=") for word in words)
+    return shlex.join(words if is_named else [*words, "--name", name])
 
 
 def _show(ended: Ended, loaded: Loaded, *, as_json: bool) -> int:
@@ -223,10 +236,12 @@ def _show(ended: Ended, loaded: Loaded, *, as_json: bool) -> int:
         console.emit(json.dumps(_to_json(ended, loaded, output), indent=2, ensure_ascii=False))
     elif ended.problem is None:
         console.emit(json.dumps(output, indent=2, ensure_ascii=False))
+    took = elapsed(ended.found["EndTimestamp"] - ended.found["StartTimestamp"])
+    counted = f"{ended.meter['operations']} operations, {ended.meter['invocations']} invocations"
     if ended.problem is not None:
-        console.tell(str(ended.problem))
-        return console.PROBLEMS
-    return console.DONE
+        console.tell(pretty(ended.problem))
+    console.tell(f"{ended.found['Status']} after {took}: {counted}")
+    return console.DONE if ended.problem is None else console.PROBLEMS
 
 
 def _result(found: Mapping[str, Any]) -> Json:
