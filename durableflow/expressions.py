@@ -538,6 +538,8 @@ def _add(budget: Budget, left: Json, right: Json) -> Any:
 
 
 def _power(_: Budget, left: Any, right: Any) -> Any:
+    if not (isinstance(left, _NUMBERS) and isinstance(right, _NUMBERS)):
+        return NotImplemented
     # The size is known before the work is done: an integer result has at most this many bits.
     if isinstance(left, int) and isinstance(right, int) and right > 0 and (left.bit_length() - 1) * right > 64:
         raise EvaluationError("the result is an integer outside -2^63 to 2^64-1")

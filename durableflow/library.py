@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias, cast
@@ -145,21 +145,31 @@ def kind(value: object) -> str:
 
 
 def is_larger(value: Json, limit: int) -> bool:
-    """Say whether `value` as JSON text would surely be longer than `limit` characters; looks no further than that."""
-    waiting, size = [value], 0
-    while waiting and size <= limit:
-        inner = waiting.pop()
-        if isinstance(inner, str):
-            size += len(inner) + 2
-        elif isinstance(inner, list):
-            size += 1 + len(inner)
-            waiting.extend(inner)
-        elif isinstance(inner, dict):
-            size += 1 + sum(map(len, inner)) + 4 * len(inner)
-            waiting.extend(inner.values())
-        else:
-            size += 1
-    return size > limit
+    """Say whether `value` as JSON text would surely be longer than `limit` characters.
+
+    A part that stands in many places is looked at once, so what doubles again and again costs as little as it holds.
+    """
+    return _least_characters(value, limit, {}) > limit
+
+
+def _least_characters(value: Json, limit: int, known: dict[int, int]) -> int:
+    if isinstance(value, str):
+        return len(value) + 2
+    if not isinstance(value, (list, dict)):
+        return 1
+    if (size := known.get(id(value))) is not None:
+        return size
+    size = 1 + len(value)
+    parts: Iterable[Json] = value
+    if isinstance(value, dict):
+        size += sum(map(len, value)) + 3 * len(value)
+        parts = value.values()
+    for part in parts:
+        size += _least_characters(part, limit, known)
+        if size > limit:
+            break
+    known[id(value)] = size
+    return size
 
 
 def to_display(value: Json) -> str:

@@ -19,7 +19,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.lexer import Token, TokenStream, operators
@@ -283,7 +283,9 @@ def _scan(text: str, *, is_expression: bool) -> tuple[list[Token], list[_Word]]:
     except TemplateSyntaxError as error:
         message = re.sub(r" at \d+$", "", error.message or "")
         start = len(text) - len(text[position:].lstrip())
-        raise _RefusedError("DF200", _sentence(message), None, min(start, max(0, len(text) - 1))) from error
+        if "end of comment" in message:
+            start = text.rfind("{#")
+        raise _RefusedError("DF200", _sentence(message), _syntax_hint(message), min(start, len(text) - 1)) from error
     return tokens, words
 
 
@@ -300,7 +302,8 @@ def _token(start: int, sort: str, raw: str, stand_in: str) -> Token:
             try:
                 value = body.encode("ascii", "backslashreplace").decode("unicode-escape")
             except UnicodeDecodeError as error:
-                raise _RefusedError("DF200", f"bad escape in text: {error.reason}", None, start, len(raw)) from error
+                hint = "in quotes a backslash begins an escape; write two for one"
+                raise _RefusedError("DF200", f"bad escape in text: {error.reason}", hint, start, len(raw)) from error
         case "integer":
             digits = raw.replace("_", "")
             if len(digits) > 70 or int(digits, 0) > INTEGER_MAX:
@@ -313,7 +316,8 @@ def _token(start: int, sort: str, raw: str, stand_in: str) -> Token:
         case "operator":
             sort = operators[raw]
         case "name" if not raw.isidentifier():
-            raise _RefusedError("DF200", f"'{shown(raw)}' is no name", None, start, len(raw))
+            hint = "a name is letters, digits and '_'"
+            raise _RefusedError("DF200", f"'{shown(raw)}' is no name", hint, start, len(raw))
         case _:
             pass
     return Token(start, sort, cast("str", value))  # Jinja2 puts numbers there too
@@ -330,7 +334,7 @@ class _Nesting:
 
     def __init__(self) -> None:
         self.brackets = self.tags = self.prefixes = self.branches = 0
-        self.is_tag_name = False
+        self.is_tag_name = self.is_set = False
 
     def count(self, token: Token) -> None:
         match token.type:
@@ -340,8 +344,14 @@ class _Nesting:
                 self.brackets -= 1
             case "variable_begin" | "block_begin":
                 self.brackets = self.branches = 0
+                self.is_set = False
             case "name" if self.is_tag_name:
                 self.tags += (token.value in {"for", "if", "set"}) - token.value.startswith("end")
+                self.is_set = token.value == "set"
+            case "assign" if self.is_set and not self.brackets:
+                # With a value in it the tag holds nothing inside and has no end of its own.
+                self.tags -= 1
+                self.is_set = False
             case "name" if token.value == "else":
                 self.branches += 1
             case _:
@@ -362,6 +372,28 @@ def _sentence(message: str) -> str:
     """Return a message of Jinja2 as ours begin and end."""
     message = shown(message).removesuffix(".")
     return message[:1].lower() + message[1:]
+
+
+_PATTERN_HINT: Final = "a pattern is a literal of at most 200 characters, without a repeat inside a repeat"
+_SYNTAX_HINTS: Final = (
+    ("end of comment", "close the comment with '#}'"),
+    ("end of raw", "close it with {% endraw %}"),
+    ("looking for the following tags", "close the tag that is open with its end tag, such as {% endif %}"),
+    ("unexpected end of template", "every '{{' needs its '}}', and every '{%' its '%}'"),
+    ("unknown tag", "the tags are if, elif, else, for, set and raw"),
+    ("tag name expected", "the tags are if, elif, else, for, set and raw"),
+    ("expected an expression", "write a value between the braces, as {{ input.id }}"),
+    ("expected ':'", "an object is written {'key': value}, a list [1, 2]; there are no sets"),
+    ("unexpected char", "text stands in quotes, which must be closed"),
+    ("unexpected ", "close the bracket that was opened last"),
+    ("expected token", "between two values stands an operator, such as ~ or 'and'; conditions are {{ a if b else c }}"),
+)
+
+
+def _syntax_hint(message: str) -> str:
+    """Return what to do about a message of Jinja2's parser."""
+    known = (hint for part, hint in _SYNTAX_HINTS if part in message)
+    return next(known, "docs/expressions.md shows how expressions are written")
 
 
 def _near(name: str, names: Any) -> str:
@@ -494,7 +526,8 @@ class _Reader:
         if not parser.stream.eos:
             word = self.words[self.at[parser.stream.current.lineno]]
             message = f"'{shown(word.text)}' is not expected here; the expression has ended before it"
-            raise _RefusedError("DF200", message, None, word.start, len(word.text))
+            hint = "between two values stands an operator, such as ~, == or 'and'"
+            raise _RefusedError("DF200", message, hint, word.start, len(word.text))
         return self.expression(node)
 
     def _wrapped(self) -> Tree:
@@ -541,11 +574,10 @@ class _Reader:
         offset = min(error.lineno, max(0, len(self.text) - 1))
         word = self.words[self.at[offset]] if offset in self.at else None
         message = _sentence(error.message or "this is no template")
-        hint = None
-        if message.startswith("encountered unknown tag"):
-            hint = "the tags are if, elif, else, for, set and raw"
-        elif "end of print statement" in message and "expected an expression" in message:
-            hint = "write a value between the braces, as {{ input.id }}"
+        if message.startswith("unexpected end of template, expected"):
+            offset = max(self.text.rfind("{{"), self.text.rfind("{%"), 0)
+            word = None
+        hint = _syntax_hint(message)
         return TemplateProblem(
             code="DF200", message=message, hint=hint, offset=offset, length=len(word.text) if word else 1
         )
@@ -631,7 +663,7 @@ class _Reader:
 
     def loop(self, node: nodes.For) -> Tree:
         if node.recursive:
-            self.problem("DF207", "a 'for' cannot be recursive", None, self.place(node.lineno))
+            self.problem("DF207", "a 'for' cannot be recursive", "take 'recursive' out", self.place(node.lineno))
         source = self.expression(node.iter)
         before = self.scope
         self.scope = {name: is_set for name, is_set in before.items() if name != "loop"}
@@ -655,7 +687,7 @@ class _Reader:
             case nodes.Tuple():
                 return [self.target(inner, scope) for inner in node.items]
             case _:
-                self.problem("DF207", "only a name can be set", None, self.place(node.lineno))
+                self.problem("DF207", "only a name can be set", "write {% set name = … %}", self.place(node.lineno))
                 return ""
 
     # Expressions
@@ -715,7 +747,12 @@ class _Reader:
             case nodes.BinExpr() if type(node) in _OPERATORS:
                 return _node(_OPERATORS[type(node)], self.expression(node.left), self.expression(node.right))
             case _:
-                self.problem("DF207", "this does not exist in expressions", None, self.place(node.lineno))
+                self.problem(
+                    "DF207",
+                    "this does not exist in expressions",
+                    "docs/expressions.md lists what does",
+                    self.place(node.lineno),
+                )
                 return _NOTHING
 
     def sign(self, node: nodes.Neg | nodes.Pos) -> Tree:
@@ -943,9 +980,9 @@ class _Reader:
                 self.check_attribute(attribute, place)
             case "pattern", ["const", str(pattern)]:
                 if problem := pattern_problem(pattern):
-                    self.problem("DF214", f"'{name}': {problem}", None, place)
+                    self.problem("DF214", f"'{name}': {problem}", _PATTERN_HINT, place)
             case "pattern", _:
-                self.problem("DF214", f"'{name}' needs its pattern as text in quotes", None, place)
+                self.problem("DF214", f"'{name}' needs its pattern as text in quotes", _PATTERN_HINT, place)
             case _:
                 pass
 

@@ -50,7 +50,7 @@ def value(expression: str) -> str:
 
 
 SYNTAX = (
-    refused("T1-open", "first\n  {{ input.a", "DF200", 11),
+    refused("T1-open", "first\n  {{ input.a", "DF200", 8),
     refused("T1-open-tag", "{% if input.a", "DF200"),
     refused("T1-open-comment", "text {# never closed", "DF200", 5),
     refused("T1-open-raw", "{% raw %} {{", "DF200"),
@@ -151,11 +151,17 @@ RESOURCES = (
     refused("T14-ljust", value("'a'.ljust(3000000000)"), "DF205"),
     refused("T14-center", value("'a' | center(3000000000)"), "DF202"),
     stopped("T15-indent", value("'a\\nb' | indent(3000000000)"), "'indent' needs an integer from 0 to 1,000"),
-    stopped("T15-indent-text", value("(input.long | replace('x', '\\n') | truncate(2000)) | indent(input.long)"), "'size'"),
+    stopped(
+        "T15-indent-text", value("(input.long | replace('x', '\\n') | truncate(2000)) | indent(input.long)"), "'size'"
+    ),
     stopped("T16-doubling-concat", "{% set a = 'aaaa' %}" + "{% set a = a ~ a %}" * 30, "(limit 'size')"),
     stopped("T16-doubling-plus", "{% set a = [1] %}" + "{% set a = a + a %}" * 30, "(limit '"),
-    stopped("T16-doubling-replace", "{% set a = 'aa' %}" + "{% set a = a | replace('a', 'aa') %}" * 30, "(limit 'size')"),
-    stopped("T16-doubling-nested", "{% set a = [1] %}" + "{% set a = [a, a] %}" * 60 + "{{ a == a }}", "(limit 'value')"),
+    stopped(
+        "T16-doubling-replace", "{% set a = 'aa' %}" + "{% set a = a | replace('a', 'aa') %}" * 30, "(limit 'size')"
+    ),
+    stopped(
+        "T16-doubling-nested", "{% set a = [1] %}" + "{% set a = [a, a] %}" * 60 + "{{ a == a }}", "(limit 'value')"
+    ),
     stopped("T16-doubling-tojson", "{% set a = [1] %}" + "{% set a = [a, a] %}" * 20 + "{{ a }}", "(limit 'size')"),
     stopped("T16-replace-empty", value("input.long | replace('', input.long)"), "(limit 'size')"),
     stopped("T16-join", value("input.list | join(input.long)"), "(limit 'size')"),
@@ -165,14 +171,18 @@ RESOURCES = (
         "{% endfor %}{% endfor %}{% endfor %}",
         "(limit 'fuel')",
     ),
-    stopped("T17-empty-loops", "{% for a in range(999) %}{% for b in range(999) %}{% endfor %}{% endfor %}", "(limit 'fuel')"),
+    stopped(
+        "T17-empty-loops",
+        "{% for a in range(999) %}{% for b in range(999) %}{% endfor %}{% endfor %}",
+        "(limit 'fuel')",
+    ),
     stopped("T17-range", value("range(10**9)"), "(limit 'fuel')"),
     stopped("T17-range-huge", value("range(-9223372036854775807, 9223372036854775807)"), "(limit 'fuel')"),
     refused("T18-macro", "{% macro m(n) %}{{ m(n - 1) }}{{ m(n - 1) }}{% endmacro %}{{ m(40) }}", "DF207"),
     refused("T18-lipsum", value("lipsum(n=1000000)"), "DF205"),
     stopped("T19-slice", value("input.list | slice(10**9)"), "'slice' needs an integer"),
     stopped("T19-batch", value("input.list | batch(10**9, 0)"), "'batch' needs an integer"),
-    stopped("T19-batch-fill", value("input.list | batch(99999, 0)"), "(limit 'size')"),
+    stopped("T19-batch-fill", value("input.list | batch(99999, 0)"), "(limit 'fuel')"),
     refused("T20-wordwrap", value("input.long | wordwrap(1)"), "DF202"),
     stopped("T20-list", value("input.long | list"), "(limit 'fuel')"),
     stopped("T20-split", value("input.long | split('x')"), "(limit 'fuel')"),
@@ -217,11 +227,15 @@ RESOURCES = (
     refused("T27-pattern-long", value(f"input.s | regex_match('{'a' * 201}')"), "DF214"),
     refused("T27-pattern-bad", value("input.s | regex_match('[')"), "DF214"),
     stopped("T27-pattern-text", value("input.long | regex_match('a')"), "at most 1,000 characters"),
+    stopped("T27-pattern-many", value(f"{'a' * 900!r} | regex_match('a*a*a*a*a*b')"), "too many for a pattern"),
     stopped(
-        "T27-pattern-many", value(f"{'a' * 900!r} | regex_match('a*a*a*a*a*b')"), "too many for a pattern"
+        "T27-pattern-optional", value(f"{'a' * 40!r} | regex_match('{'a?' * 40}{'a' * 40}b')"), "too many for a pattern"
     ),
-    stopped("T27-pattern-optional", value(f"{'a' * 40!r} | regex_match('{'a?' * 40}{'a' * 40}b')"), "too many for a pattern"),
-    stopped("T28-json", value("('[' | replace('[', '[[[[[[[[[[[[[[[[[[[[')) | replace('[', '[[[[[[[[[[[[[[[[[[[[') | fromjson"), "deeper than 200"),
+    stopped(
+        "T28-json",
+        value("('[' | replace('[', '[[[[[[[[[[[[[[[[[[[[')) | replace('[', '[[[[[[[[[[[[[[[[[[[[') | fromjson"),
+        "deeper than 200",
+    ),
     stopped("T28-json-nan", value("'NaN' | fromjson"), "NaN is not JSON"),
     stopped("T29-base64", value("'%%%' | b64decode"), "not Base64"),
     stopped("T29-bytes", value("'/w==' | b64decode"), "not UTF-8"),

@@ -93,11 +93,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: always, with one of the exit codes above.
     """
+    _fill_descriptors()
     for stream in (sys.stdout, sys.stderr):
         # Whatever the locale: a character that the terminal cannot show is no reason to stop.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments), console.Shell()))
+
+
+def _fill_descriptors() -> None:
+    # A program may be started with a standard stream closed. The next file it opens, which here can be the store, would
+    # get that number, and whatever is written to "standard error" would end up in it.
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing != descriptor:
+                os.dup2(nothing, descriptor)
+                os.close(nothing)
+            setattr(sys, name, os.fdopen(descriptor, "r" if descriptor == 0 else "w", closefd=False))
 
 
 def _run(arguments: list[str], shell: console.Shell) -> int:

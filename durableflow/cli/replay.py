@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, assert_never
 
 import click
 
+from durableflow import values
 from durableflow.cli import console, loading
+from durableflow.decision import Failed, Pending, Succeeded
 from durableflow.files import read_file
 from durableflow.recording import SIZE_MAX_BYTES, load_recording, replay
+from durableflow.report import pretty
 from durableflow.source import shown
 from durableflow.work import check_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from durableflow.cli.loading import Loaded
     from durableflow.recording import ReplayReport
     from durableflow.values import Object
 
@@ -54,29 +58,35 @@ def replay_command(workflow: Path, history: Path, project: Path | None, env: Seq
     if as_json:
         console.emit(json.dumps(_to_json(loaded.plan.name, report), indent=2, ensure_ascii=False))
     else:
-        _tell(loaded.plan.name, report)
+        _tell(loaded, report)
     return console.DONE if report.is_same else console.PROBLEMS
 
 
-def _tell(name: str, report: ReplayReport) -> None:
+def _tell(loaded: Loaded, report: ReplayReport) -> None:
+    name = loaded.plan.name
     if report.mismatch is not None:
-        console.tell_problem(report.mismatch)
+        console.tell(pretty(loaded.located(report.mismatch.problem)))
         console.emit(f"{shown(name)}: workflow and record disagree")
         return
     if report.difference is not None:
         console.emit(f"{shown(name)}: replays, but decides something else: {report.difference}")
         return
-    outcome = cast("Object | None", report.decision.get("outcome"))
-    if outcome is not None:
-        console.emit(f"{shown(name)}: replays; {_outcome(outcome)}")
-    else:
-        console.emit(f"{shown(name)}: replays; what happens next:")
+    match report.outcome:
+        case None:
+            console.emit(f"{shown(name)}: replays, and goes on with")
+        case Pending():
+            console.emit(f"{shown(name)}: replays, and waits for")
+        case Succeeded(result=text):
+            console.emit(f"{shown(name)}: replays, and ends SUCCEEDED")
+            if text:
+                console.emit(json.dumps(values.from_text(text), indent=2, ensure_ascii=False))
+        case Failed(problem=problem):
+            console.emit(f"{shown(name)}: replays, and ends FAILED")
+            console.tell(pretty(loaded.located(problem)))
+        case _:
+            assert_never(report.outcome)
     for line in report.upcoming:
-        console.emit(f"  {line}")
-
-
-def _outcome(outcome: Object) -> str:
-    return shown(json.dumps(outcome, ensure_ascii=False))
+        console.emit(f"  {line.removeprefix('wait for ')}")
 
 
 def _to_json(name: str, report: ReplayReport) -> Object:

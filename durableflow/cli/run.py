@@ -108,7 +108,8 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
     loaded = loading.load(workflow, project=project, env=env)
     place = None if ephemeral else store or default_store(loaded)
     if name is None:
-        name = _new_name(loaded.plan.name)
+        # In memory nothing else can have the name, and what is recorded is the same each time.
+        name = loaded.plan.name if place is None else _new_name(loaded.plan.name)
         if place is not None:
             console.tell(f"execution {name}")
     drawn = progress()
