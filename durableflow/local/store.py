@@ -669,6 +669,7 @@ def _check_file(path: Path) -> None:
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> int:
+    connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # finds out whether the file can be read at all
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise UsageError(
