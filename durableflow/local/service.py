@@ -108,6 +108,11 @@ class Service:
         self._outgoing: deque[Callable[[], None]] = deque()
         self._is_draining = False
         self._listeners: list[Listener] = []
+        if store.is_writable:
+            # Time counts for a target while it runs: those of a service before this one do not run, and have as much
+            # of it as any other once `recover` starts them again.
+            with store.transaction():
+                store.disarm_all("target")
 
     # ---- Invoke -----------------------------------------------------------------------------------------------------
 

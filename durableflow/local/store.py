@@ -429,6 +429,10 @@ class Store:
         """Remove one timer."""
         self._run("DELETE FROM timers WHERE execution = ? AND operation = ? AND kind = ?", (key, operation, kind))
 
+    def disarm_all(self, kind: str) -> None:
+        """Remove every timer of a kind."""
+        self._run("DELETE FROM timers WHERE kind = ?", (kind,))
+
     def next_due(self) -> int | None:
         """Return when the next timer is due."""
         due: int | None = self._run("SELECT min(due) FROM timers").fetchone()[0]

@@ -254,6 +254,23 @@ def test_a_target_runs_again_only_until_its_result_is_recorded(tmp_path: Path) -
     assert len(world.jobs) == 2
 
 
+def test_the_time_of_a_target_counts_only_while_it_runs(tmp_path: Path) -> None:
+    world = World(store=open_store(tmp_path / "store.db"))
+    run = world.begin()
+    run.checkpoint(call("echo", "i"))
+    world.store._connection.close()
+
+    world = World(store=open_store(tmp_path / "store.db"))
+    assert world.service.next_due() is None
+    world.clock.moment += 10**9
+    world.service.run_due()
+    world.service.recover()
+    (again,) = [job for job in world.jobs if job.operation_id == "i"]
+    world.service.run_due()
+    world.service.invocation_ended(again.id, text="1")
+    assert [o["Status"] for o in world.service.operations(DurableExecutionArn=run.arn)[1:]] == ["SUCCEEDED"]
+
+
 def test_an_interrupted_invocation_is_told_and_is_no_failure(tmp_path: Path) -> None:
     world = World(store=open_store(tmp_path / "store.db"))
     run = world.begin()
