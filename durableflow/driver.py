@@ -32,6 +32,7 @@ from durableflow.interpreter import Run
 from durableflow.operations import (
     BATCH_MAX_BYTES,
     BATCH_MAX_UPDATES,
+    ERROR_MAX_BYTES,
     checked_operation,
     error_from_fault,
     operation_from_reply,
@@ -55,6 +56,8 @@ THREADS_MAX: Final = 32
 
 _REQUEST_BYTES: Final = 100
 """What a checkpoint request holds besides its updates and its token."""
+_UPDATE_BYTES: Final = 4_000
+"""More than an update holds besides payload and error: ids, names of 256 characters, options, its keys."""
 _STALE_TOKEN: Final = "invalid checkpoint token"  # noqa: S105 - the start of a message, no secret
 _PERMANENT_5XX: Final = frozenset(
     {"KMSAccessDeniedException", "KMSDisabledException", "KMSInvalidStateException", "KMSNotFoundException"}
@@ -126,7 +129,8 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
         env: the environment, name to text; templates read the names that the workflow declares.
         check_schema: checks values against JSON Schemas; without it schemas are not checked.
         clock_ms: the time in epoch milliseconds; only log lines show it.
-        log: where facts about the invocation go; by default JSON lines to the logger `durableflow`.
+        log: where facts about the invocation go; by default JSON lines to the logger `durableflow`. Single updates
+            are told when that logger is at DEBUG.
 
     Returns:
         `{"Status": "SUCCEEDED", "Result": …}`, `{"Status": "FAILED", "Error": …}` or `{"Status": "PENDING"}`.
@@ -149,7 +153,7 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
             execution_arn=conversation.arn,
             env=env,
             check_schema=check_schema,
-            visited=conversation.visited,
+            visited=conversation.visited if conversation.is_detailed else None,
         )
         return _turned(run, conversation, operations, _Calls(worker))
     except Fault as fault:
@@ -192,6 +196,8 @@ class _Conversation:
         self._service = service
         self.arn = arn
         self._log = log
+        self.is_detailed = logging.getLogger("durableflow").isEnabledFor(logging.DEBUG)
+        """Whether each update and each operation come to is told: asked once, since there may be thousands."""
         self.token: str | None = token
         """The token for the next request, or None once the service has withheld it."""
         self.is_closed = False
@@ -237,8 +243,9 @@ class _Conversation:
             )
             self.is_closed = batch[-1]["Type"] == "EXECUTION"
             self.token = reply.get("CheckpointToken") or None
-            for update in batch:
-                self.note(logging.DEBUG, "update recorded", _facts(update))
+            if self.is_detailed:
+                for update in batch:
+                    self.note(logging.DEBUG, "update recorded", _facts(update))
             state: Mapping[str, Any] = reply.get("NewExecutionState") or {}
             changed += self.paged(_operations(state, is_reply=True), state)
         return changed
@@ -331,6 +338,9 @@ def batches(updates: Sequence[Update], *, token_bytes: int = 0) -> Iterator[Sequ
             yield list(updates)
         return
     room = BATCH_MAX_BYTES - _REQUEST_BYTES - token_bytes
+    if len(updates) <= BATCH_MAX_UPDATES and sum(map(_size_at_most, updates)) <= room:
+        yield list(updates)
+        return
     batch: list[Update] = []
     size = 0
     for update in updates:
@@ -341,6 +351,12 @@ def batches(updates: Sequence[Update], *, token_bytes: int = 0) -> Iterator[Sequ
         batch.append(update)
         size += more
     yield batch
+
+
+def _size_at_most(update: Update) -> int:
+    """Return what an update takes at most as JSON, without writing it: a character becomes twelve bytes at worst."""
+    errors = 12 * ERROR_MAX_BYTES if "Error" in update else 0
+    return _UPDATE_BYTES + errors + 12 * len(update.get("Payload", ""))
 
 
 def service_error(error: Exception) -> ServiceError | None:
