@@ -750,13 +750,15 @@ def _duration_seconds(wait: Operation) -> int:
 # Events (protocol.md 8)
 
 
-_NAMING = frozenset({"ParentId", "Name", "SubType"})
-
-
 def operation_event(operation: Operation, event_type: str, now: int, details: Event) -> Event:
     """Return an event about an operation; its details are there even when they are empty (8.1)."""
     made: Event = {"EventType": event_type, "EventTimestamp": now, "Id": operation["Id"]}
-    made.update((member, value) for member, value in operation.items() if member in _NAMING)
+    if (parent := operation.get("ParentId")) is not None:
+        made["ParentId"] = parent
+    if (name := operation.get("Name")) is not None:
+        made["Name"] = name
+    if (subtype := operation.get("SubType")) is not None:
+        made["SubType"] = subtype
     made[f"{event_type}Details"] = details
     return made
 

@@ -167,12 +167,12 @@ class Turn:
         return f"{self._function_arn(function)}/durable-execution/{digest[:32]}/{uuid.UUID(hex=digest[32:])}"
 
     def _start_invocation(self, execution: Execution) -> None:
-        function = self._desk.functions.resolve(f"{execution.function}:{execution.version}")
-        if function is None or not function.is_durable:
+        function = self.function_of(execution)
+        if function is None:
             return  # asleep until `Service.recover` finds its function: another project may own this store too
-        updated = self._store.unseen(execution.key)
-        self._store.clear_unseen(execution.key)
-        self._store.drop_replies(self.now - REPLAY_WINDOW_MS, key=execution.key)
+        updated = self._take_unseen(execution)
+        if execution.invocations:
+            self._store.drop_replies(self.now - REPLAY_WINDOW_MS, key=execution.key)
         self._store.disarm_kind(execution.key, _OWN, "backoff")
         execution.sequence += 1
         execution.invocations += 1
@@ -199,6 +199,11 @@ class Turn:
                 tenant_id=execution.tenant,
             )
         )
+
+    def function_of(self, execution: Execution) -> Function | None:
+        """Return the function that an execution is of; None while there is no durable one of its name and version."""
+        function = self._desk.functions.resolve(f"{execution.function}:{execution.version}")
+        return function if function is not None and function.is_durable else None
 
     def wake(self, execution: Execution) -> None:
         """Have an execution invoked at the end of the turn, unless an invocation is in flight: that one will see."""
@@ -261,6 +266,15 @@ class Turn:
             return self.execution_operation(execution)
         return self._store.operation(execution.key, operation_id)
 
+    def _take_unseen(self, execution: Execution) -> list[str]:
+        """Return the ids of what changed without the handler's doing; from now on it knows."""
+        if not execution.unseen:
+            return []
+        execution.unseen = 0
+        found = self._store.unseen(execution.key)
+        self._store.clear_unseen(execution.key)
+        return found
+
     # Changes ---------------------------------------------------------------------------------------------------------
 
     def checkpoint(self, execution: Execution, updates: Sequence[Update]) -> list[Operation]:
@@ -286,10 +300,9 @@ class Turn:
         )
         changes = book.apply(updates)
         self._check_quota(execution, changes)
-        unseen = self._store.unseen(execution.key)
+        unseen = self._take_unseen(execution)
         delta = {operation_id: self.lookup(execution, operation_id) for operation_id in unseen}
         if unseen:
-            self._store.clear_unseen(execution.key)
             self._number_held(execution)
         self._apply(execution, changes)
         execution.sequence += 1
@@ -333,6 +346,7 @@ class Turn:
             return False
         self._apply(execution, changes, is_held=execution.invocation is not None)
         self._store.add_unseen(execution.key, operation_id)
+        execution.unseen += 1
         self.wake(execution)
         return True
 
@@ -484,10 +498,9 @@ class Turn:
             error: what left the handler or killed it.
         """
         answer = None if error is not None else ledger.read_output(output)
-        has_unseen = bool(self._store.unseen(execution.key))
         if isinstance(answer, ledger.Invalid):
             error = answer.error
-        elif isinstance(answer, ledger.Pending) and not (has_unseen or self._may_be_pending(execution)):
+        elif isinstance(answer, ledger.Pending) and not (execution.unseen or self._may_be_pending(execution)):
             error = ledger.NOTHING_PENDING
         started = cast("int", execution.invocation_started)
         invocation = cast("str", execution.invocation)
@@ -509,7 +522,7 @@ class Turn:
                 self.end(execution, "FAILED", error=answer.error)
             case ledger.Pending() if error is None:
                 execution.failures, execution.failing_since = 0, None
-                if has_unseen:
+                if execution.unseen:
                     self.wake(execution)
             case ledger.Pending() | None:
                 self._fail(execution, error or {})
@@ -537,7 +550,7 @@ class Turn:
         delay = retries.delay_ms(execution.failures, is_crash=is_crash)
         if self.now + delay - execution.failing_since > retries.give_up_seconds * 1000:
             self.end(execution, "FAILED", error=error)
-        elif delay == 0 or self._store.unseen(execution.key):
+        elif delay == 0 or execution.unseen:
             self.wake(execution)
         else:
             self._store.arm(execution.key, _OWN, "backoff", self.now + delay)

@@ -20,12 +20,11 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from functools import partial
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from durableflow import ledger, values
 from durableflow.errors import ServiceError, diagnostic
-from durableflow.local import history
+from durableflow.local import history, messages
 from durableflow.local.clock import Clock
 from durableflow.local.executions import REPLAY_WINDOW_MS, Desk, Turn, checkpoint_token, request_id
 from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
@@ -33,7 +32,7 @@ from durableflow.local.store import Execution, Reply, Store
 from durableflow.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from durableflow.ledger import Event
     from durableflow.operations import ErrorObject, Operation, Update
@@ -48,13 +47,9 @@ InvocationType: TypeAlias = Literal["RequestResponse", "Event", "DryRun"]
 
 _SYNC_PAYLOAD_MAX_BYTES = 6 * 1024 * 1024
 _ASYNC_PAYLOAD_MAX_BYTES = 1024 * 1024
-_ITEMS_DEFAULT = 100
-_ITEMS_MAX = 1000
-_STATUSES_MAX = 10
 _DUE_AT_ONCE = 200
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CLIENT_TOKEN = re.compile(r"[\x21-\x7e]{1,64}")
-_STATUSES = frozenset({"RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED"})
 _STOPPED: Final[ErrorObject] = {"ErrorMessage": "Execution stopped by user request."}
 
 _log = logging.getLogger("durableflow.service")
@@ -146,7 +141,7 @@ class Service:
         """
         function = self._function(FunctionName, Qualifier)
         is_sync = InvocationType == "RequestResponse"
-        text = _payload_text(Payload, _SYNC_PAYLOAD_MAX_BYTES if is_sync else _ASYNC_PAYLOAD_MAX_BYTES)
+        text = messages.payload_text(Payload, _SYNC_PAYLOAD_MAX_BYTES if is_sync else _ASYNC_PAYLOAD_MAX_BYTES)
         if DurableExecutionName is not None and not (function.is_durable and _NAME.fullmatch(DurableExecutionName)):
             raise ledger.refusal(
                 f"DurableExecutionName '{shown(DurableExecutionName)}' cannot be used.",
@@ -167,10 +162,10 @@ class Service:
         if is_sync:
             ended = self.wait(DurableExecutionArn=execution.arn, timeout_seconds=self._limits.invoke_seconds)
             if ended is None:
-                raise _unanswered(
+                raise messages.unanswered(
                     f"the execution did not end within {self._limits.invoke_seconds:g} seconds; it goes on"
                 )
-            made.update(_execution_answer(ended))
+            made.update(messages.execution_answer(ended))
         return made
 
     def _function(self, name: str, qualifier: str | None) -> Function:
@@ -184,7 +179,7 @@ class Service:
         whole = f"{name}:{qualifier}" if qualifier is not None and parts.qualifier is None else name
         function = self._functions.resolve(whole)
         if function is None:
-            raise _not_found(f"Function not found: {shown(whole)}")
+            raise messages.not_found(f"Function not found: {shown(whole)}")
         return function
 
     def _start(
@@ -233,9 +228,11 @@ class Service:
             self._awaited.discard(job.id)
             answer = self._answers.pop(job.id, None)
         if not is_answered:
-            raise _unanswered(f"'{function.name}' did not answer within {self._limits.invoke_seconds:g} seconds")
+            raise messages.unanswered(
+                f"'{function.name}' did not answer within {self._limits.invoke_seconds:g} seconds"
+            )
         if isinstance(answer, dict):
-            made.update({"FunctionError": "Unhandled", "Payload": _error_body(answer)})
+            made.update({"FunctionError": "Unhandled", "Payload": messages.error_body(answer)})
         else:
             made["Payload"] = (answer if answer is not None else "null").encode()
         return made
@@ -267,7 +264,7 @@ class Service:
         """
         if ClientToken is not None and not _CLIENT_TOKEN.fullmatch(ClientToken):
             raise ledger.refusal("ClientToken must be 1 to 64 printable characters.")
-        digest = _digest(Updates) if ClientToken is not None else b""
+        digest = messages.digest(Updates) if ClientToken is not None else b""
         with self._turn() as turn:
             execution = turn.execution(DurableExecutionArn)
             if execution is None:
@@ -275,7 +272,7 @@ class Service:
             repeated = self._repeated(turn, execution, CheckpointToken, ClientToken, digest)
             if repeated is not None:
                 return cast("history.Reply", json.loads(repeated))
-            _check_token(execution, CheckpointToken)
+            messages.check_token(execution, CheckpointToken)
             delta = turn.checkpoint(execution, Updates)
             reply, body = self._checkpoint_reply(execution, delta)
             if ClientToken is not None:
@@ -315,10 +312,10 @@ class Service:
     def _first_of(self, execution: Execution, delta: list[Operation]) -> tuple[list[Operation], int]:
         positions = self._store.positions(execution.key, [operation["Id"] for operation in delta])
         ordered = sorted(zip(positions, delta, strict=True), key=lambda pair: pair[0])
-        size = _size(ordered[0][1])
+        size = messages.size_bytes(ordered[0][1])
         count = 1
         for _, operation in ordered[1 : self._limits.page_operations]:
-            size += _size(operation)
+            size += messages.size_bytes(operation)
             if size > self._limits.page_bytes:
                 break
             count += 1
@@ -341,22 +338,22 @@ class Service:
         Raises:
             ServiceError: InvalidParameterValueException.
         """
-        limit = min(_items(MaxItems), self._limits.page_operations)
+        limit = min(messages.page_size(MaxItems), self._limits.page_operations)
         with self._look() as turn:
             execution = turn.execution(DurableExecutionArn)
             if execution is None:
                 raise ledger.refusal(f"Execution not found: {shown(DurableExecutionArn)}")
-            _check_token(execution, CheckpointToken)
+            messages.check_token(execution, CheckpointToken)
             after = -1
             if Marker:
                 sequence, after = history.read_marker(Marker, "state", size=2)
                 if sequence != execution.sequence:
                     raise ledger.refusal("Invalid Marker.", hint="a marker is good until the next checkpoint")
             operations, after_page = turn.page(execution, after, limit=limit)
-        reply: history.Reply = {"Operations": [history.operation_to_reply(operation) for operation in operations]}
-        if after_page is not None:
-            reply["NextMarker"] = history.marker("state", execution.sequence, after_page)
-        return reply
+            reply: history.Reply = {"Operations": [history.operation_to_reply(operation) for operation in operations]}
+            if after_page is not None:
+                reply["NextMarker"] = history.marker("state", execution.sequence, after_page)
+            return reply
 
     # ---- Looking at executions --------------------------------------------------------------------------------------
 
@@ -367,7 +364,7 @@ class Service:
             ServiceError: ResourceNotFoundException.
         """
         with self._look() as turn:
-            execution = _found(turn, DurableExecutionArn)
+            execution = messages.execution_of(turn, DurableExecutionArn)
             return history.execution_to_reply(execution, self._store.texts(execution.key))
 
     def get_durable_execution_history(
@@ -394,9 +391,9 @@ class Service:
         Raises:
             ServiceError: ResourceNotFoundException, InvalidParameterValueException.
         """
-        limit = _items(MaxItems)
+        limit = messages.page_size(MaxItems)
         with self._look() as turn:
-            execution = _found(turn, DurableExecutionArn)
+            execution = messages.execution_of(turn, DurableExecutionArn)
             after = execution.last_event + 1 if ReverseOrder else 0
             if Marker:
                 key, after = history.read_marker(Marker, "history", size=2)
@@ -418,8 +415,8 @@ class Service:
             ServiceError: ResourceNotFoundException.
         """
         with self._look() as turn:
-            execution = _found(turn, DurableExecutionArn)
-            bodies = self._store.events(execution.key, after=After, newest_first=False, limit=_ITEMS_MAX)
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            bodies = self._store.events(execution.key, after=After, newest_first=False, limit=messages.ITEMS_MAX)
         return [history.event_to_reply(json.loads(body), with_data=True) for body in bodies]
 
     def list_durable_executions_by_function(  # noqa: PLR0913 - the members of the API
@@ -459,10 +456,10 @@ class Service:
         if version is not None:
             resolved = self._functions.resolve(f"{parts.name}:{version}")
             conditions.append(("version = ?", resolved.version if resolved else version))
-        conditions += _conditions(DurableExecutionName, Statuses, StartedAfter, StartedBefore)
+        conditions += messages.conditions(DurableExecutionName, Statuses, StartedAfter, StartedBefore)
         reply = self._list(conditions, is_oldest_first=ReverseOrder, marker=Marker, max_items=MaxItems)
         if not reply["DurableExecutions"] and not Marker and self._functions.resolve(FunctionName) is None:
-            raise _not_found(f"Function not found: {shown(FunctionName)}")
+            raise messages.not_found(f"Function not found: {shown(FunctionName)}")
         return reply
 
     def list_executions(
@@ -493,7 +490,7 @@ class Service:
         Raises:
             ServiceError: InvalidParameterValueException.
         """
-        conditions = _conditions(DurableExecutionName, Statuses, StartedAfter, StartedBefore)
+        conditions = messages.conditions(DurableExecutionName, Statuses, StartedAfter, StartedBefore)
         return self._list(conditions, is_oldest_first=ReverseOrder, marker=Marker, max_items=MaxItems)
 
     def _list(
@@ -504,7 +501,7 @@ class Service:
         marker: str | None,
         max_items: int | None,
     ) -> history.Reply:
-        limit = _items(max_items)
+        limit = messages.page_size(max_items)
         after = history.read_marker(marker, "list", size=1)[0] if marker else None
         with self._look():
             found = self._store.executions(conditions, after=after, oldest_first=is_oldest_first, limit=limit + 1)
@@ -522,7 +519,7 @@ class Service:
             ServiceError: ResourceNotFoundException.
         """
         with self._look() as turn:
-            execution = _found(turn, DurableExecutionArn)
+            execution = messages.execution_of(turn, DurableExecutionArn)
             rows = self._store.operations(execution.key)
             return [turn.execution_operation(execution), *(json.loads(body) for _, _, body in rows)]
 
@@ -537,14 +534,14 @@ class Service:
             ServiceError: ResourceNotFoundException.
         """
         with self._look() as turn:
-            execution = _found(turn, DurableExecutionArn)
-        return {
-            "operations": execution.operations,
-            "metered": execution.metered,
-            "invocations": execution.invocations,
-            "bytes": execution.size_bytes,
-            "failures": execution.failures,
-        }
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            return {
+                "operations": execution.operations,
+                "metered": execution.metered,
+                "invocations": execution.invocations,
+                "bytes": execution.size_bytes,
+                "failures": execution.failures,
+            }
 
     def wait(self, *, DurableExecutionArn: str, timeout_seconds: float | None = None) -> history.Reply | None:
         """Wait for the end of an execution; not part of the API.
@@ -583,7 +580,7 @@ class Service:
         """
         error = self._error(Error)
         with self._turn() as turn:
-            execution = _found(turn, DurableExecutionArn)
+            execution = messages.execution_of(turn, DurableExecutionArn)
             if execution.status == "RUNNING":
                 turn.stop(execution, error or _STOPPED)
         return {"StopTimestamp": history.seconds(cast("int", execution.ended))}
@@ -596,7 +593,7 @@ class Service:
         Raises:
             ServiceError: ResourceNotFoundException, CallbackTimeoutException, InvalidParameterValueException.
         """
-        result = _payload_text(Result or b"", self._limits.updates.payload_bytes)
+        result = messages.payload_text(Result or b"", self._limits.updates.payload_bytes)
         self._answer(CallbackId, "success", result=result)
         return {}
 
@@ -620,7 +617,7 @@ class Service:
         with self._turn() as turn:
             execution, operation, heartbeat_seconds = self._callback(turn, CallbackId)
             if operation["Status"] != "STARTED" or execution.status != "RUNNING":
-                raise _closed(operation)
+                raise messages.closed(operation)
             if heartbeat_seconds:
                 due = turn.now + heartbeat_seconds * 1000
                 self._store.arm(execution.key, operation["Id"], "heartbeat", due)
@@ -637,17 +634,17 @@ class Service:
         with self._turn() as turn:
             execution, operation, _ = self._callback(turn, callback_id)
             if not turn.settle(execution, operation["Id"], trigger, result=result, error=error):
-                raise _closed(operation)
+                raise messages.closed(operation)
 
     def _callback(self, turn: Turn, callback_id: str) -> tuple[Execution, Operation, int]:
         found = self._store.callback(callback_id)
         if found is None:
-            raise _not_found(f"Callback not found: {shown(callback_id)}")
+            raise messages.not_found(f"Callback not found: {shown(callback_id)}")
         key, operation_id, heartbeat_seconds = found
         # What has run out is closed, also when nobody has come to fire its timer yet (reliability.md I15).
         for timer in self._store.due_of(key, turn.now):
             if timer.operation == operation_id:
-                raise _closed({"Id": operation_id, "Type": "CALLBACK", "Status": "TIMED_OUT"})
+                raise messages.closed({"Id": operation_id, "Type": "CALLBACK", "Status": "TIMED_OUT"})
         execution = turn.execution_of_key(key)
         return execution, cast("Operation", self._store.operation(key, operation_id)), heartbeat_seconds
 
@@ -716,21 +713,20 @@ class Service:
         with self._turn() as turn:
             self._store.drop_replies(turn.now - REPLAY_WINDOW_MS)
             for row in self._store.running():
-                execution = turn.execution_of_key(row.key)
-                if execution.invocation is not None:
-                    if execution.invocation not in self._running and self._is_known(execution):
-                        turn.interrupt(execution)
-                elif not self._store.has_timer(execution.key, "backoff") and (
-                    execution.invocations == 0 or self._store.unseen(execution.key)
-                ):
-                    turn.wake(execution)
+                if row.invocation is not None:
+                    if row.invocation not in self._running and turn.function_of(row) is not None:
+                        turn.interrupt(turn.execution_of_key(row.key))
+                elif self._should_run(row):
+                    turn.wake(turn.execution_of_key(row.key))
             for target in self._store.running_targets():
                 function = self._functions.resolve(f"{target.function}:{target.version}")
                 if target.request_id not in self._running and function is not None:
                     turn.start_target(turn.execution_of_key(target.execution), target, function)
 
-    def _is_known(self, execution: Execution) -> bool:
-        return self._functions.resolve(f"{execution.function}:{execution.version}") is not None
+    def _should_run(self, execution: Execution) -> bool:
+        """Say whether an execution without an invocation missed its wake-up: its function was not known then."""
+        is_behind = execution.invocations == 0 or execution.unseen or execution.failures
+        return bool(is_behind) and not self._store.has_timer(execution.key, "backoff")
 
     @property
     def is_idle(self) -> bool:
@@ -822,112 +818,3 @@ class Service:
             listener(arn, event)
         except Exception:  # noqa: BLE001 - the edge to whoever listens: the record must not depend on them
             _log.exception("a listener failed")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Requests
-
-
-def _check_token(execution: Execution, token: str) -> None:
-    is_open = execution.status == "RUNNING" and execution.invocation is not None and execution.outcome is None
-    if not is_open or token != checkpoint_token(execution):
-        raise ledger.refusal(ledger.INVALID_TOKEN)
-
-
-def _found(turn: Turn, arn: str) -> Execution:
-    execution = turn.execution(arn)
-    if execution is None:
-        raise _not_found(f"Execution not found: {shown(arn)}")
-    return execution
-
-
-def _items(count: int | None) -> int:
-    if count is None or count == 0:
-        return _ITEMS_DEFAULT
-    if type(count) is not int or not 0 < count <= _ITEMS_MAX:
-        raise ledger.refusal(f"MaxItems must be 0 to {_ITEMS_MAX}.")
-    return count
-
-
-def _conditions(
-    name: str | None, statuses: Sequence[str], after: float | None, before: float | None
-) -> list[tuple[str, object]]:
-    if len(statuses) > _STATUSES_MAX or not _STATUSES.issuperset(statuses):
-        raise ledger.refusal(f"Statuses must be up to ten of {', '.join(sorted(_STATUSES))}.")
-    made: list[tuple[str, object]] = []
-    if name is not None:
-        made.append(("name = ?", name))
-    if statuses:
-        # One parameter for all of them: no status holds a comma.
-        made.append(("instr(?, ',' || status || ',') > 0", f",{','.join(statuses)},"))
-    if after is not None:
-        made.append(("started > ?", after * 1000))
-    if before is not None:
-        made.append(("started < ?", before * 1000))
-    return made
-
-
-def _payload_text(payload: bytes | str, limit: int) -> str | None:
-    """Return a payload as text, None when it is empty."""
-    data = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
-    if len(data) > limit:
-        raise ServiceError(
-            diagnostic("DF724", f"the payload has {len(data)} bytes, {limit} are allowed"),
-            name="RequestTooLargeException",
-            status=413,
-            is_retryable=False,
-        )
-    try:
-        return data.decode() or None
-    except UnicodeDecodeError as error:
-        raise ServiceError(
-            diagnostic("DF720", f"the payload is not UTF-8 at byte {error.start}"),
-            name="InvalidRequestContentException",
-            status=400,
-            is_retryable=False,
-        ) from error
-
-
-def _digest(updates: Sequence[Update]) -> bytes:
-    return blake2b(values.to_text(cast("Json", list(updates))).encode(), digest_size=16).digest()
-
-
-def _size(operation: Operation) -> int:
-    return values.size_bytes(values.to_text(cast("Json", operation)))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Answers
-
-
-def _execution_answer(ended: Mapping[str, object]) -> history.Reply:
-    """Return what a synchronous Invoke says of an execution that has ended."""
-    if ended["Status"] == "SUCCEEDED":
-        result = cast("str | None", ended.get("Result"))
-        return {"Payload": (result if result is not None else "null").encode()}
-    error = cast("ErrorObject", ended.get("Error") or {"ErrorMessage": f"The execution ended {ended['Status']}."})
-    return {"FunctionError": "Unhandled", "Payload": _error_body(error)}
-
-
-def _error_body(error: ErrorObject) -> bytes:
-    """Return an error as functions report it: `{errorMessage, errorType, errorData, stackTrace}`."""
-    named = {f"{member[0].lower()}{member[1:]}": value for member, value in error.items()}
-    return values.to_text(cast("Json", named)).encode()
-
-
-def _not_found(message: str) -> ServiceError:
-    return ServiceError(diagnostic("DF721", message), name="ResourceNotFoundException", status=404, is_retryable=False)
-
-
-def _closed(operation: Operation) -> ServiceError:
-    is_late = operation["Status"] == "TIMED_OUT"
-    return ServiceError(
-        diagnostic("DF723", "Callback timed out." if is_late else "Callback already completed."),
-        name="CallbackTimeoutException" if is_late else "InvalidParameterValueException",
-        status=400,
-        is_retryable=False,
-    )
-
-
-def _unanswered(message: str) -> ServiceError:
-    return ServiceError(diagnostic("DF725", message), name="ServiceException", status=500, is_retryable=True)

@@ -35,6 +35,12 @@ APPLICATION_ID: Final = 0x64666C77
 BUSY_SECONDS: Final = 10.0
 """How long SQLite itself waits for a lock before a statement fails."""
 
+KEPT_MAX: Final = 4096
+"""How many running executions are held in memory, without their texts: about a kilobyte each."""
+
+CHECKPOINT_PAGES: Final = 4000
+"""How many pages of 4 KiB the write-ahead log grows by before SQLite copies it into the file, with its two fsyncs."""
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         """CREATE TABLE executions (
@@ -48,8 +54,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """CREATE TABLE progress (
             execution INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, invocation TEXT, invocation_started INTEGER,
             invocations INTEGER NOT NULL, last_event INTEGER NOT NULL, failures INTEGER NOT NULL,
-            failing_since INTEGER, outcome TEXT, operations INTEGER NOT NULL, metered INTEGER NOT NULL,
-            size_bytes INTEGER NOT NULL)""",
+            failing_since INTEGER, outcome TEXT, unseen INTEGER NOT NULL, operations INTEGER NOT NULL,
+            metered INTEGER NOT NULL, size_bytes INTEGER NOT NULL)""",
         # position is the order of creation; context: 1 is open or replayed, 2 hides its children.
         """CREATE TABLE operations (
             execution INTEGER, position INTEGER, id TEXT NOT NULL, parent TEXT, context INTEGER NOT NULL,
@@ -97,6 +103,7 @@ class Execution:
         invocation: the request id of the invocation in flight.
         failures: invocations that failed one after another; `failing_since` is the time of the first.
         outcome: the status that an EXECUTION update has recorded while the invocation still runs.
+        unseen: how many changes the handler has not been told of, counted again for an operation that changed twice.
         metered, size_bytes: as the platform would count (protocol.md 9).
     """
 
@@ -121,6 +128,7 @@ class Execution:
     failures: int = 0
     failing_since: int | None = None
     outcome: str | None = None
+    unseen: int = 0
     operations: int = 0
     metered: int = 1
     size_bytes: int = 0
@@ -131,8 +139,8 @@ _IDENTITY = (
     " caller_operation"
 )
 _PROGRESS = (
-    "sequence, invocation, invocation_started, invocations, last_event, failures, failing_since, outcome, operations,"
-    " metered, size_bytes"
+    "sequence, invocation, invocation_started, invocations, last_event, failures, failing_since, outcome, unseen,"
+    " operations, metered, size_bytes"
 )
 _EXECUTION = f"SELECT key, {_IDENTITY}, {_PROGRESS} FROM executions JOIN progress ON execution = key"  # noqa: S608 - constants
 _FIELDS = tuple(f"key, {_IDENTITY}, {_PROGRESS}".split(", "))
@@ -195,6 +203,9 @@ class Store:
         self._run = connection.execute
         self._name = name
         self.is_writable = is_writable
+        # Running executions by ARN and key, as they are stored: the only writer need not read what it has written.
+        self._kept: dict[str, Execution] = {}
+        self._kept_keys: dict[int, Execution] = {}
 
     def close(self) -> None:
         """Note the clean stop and close; a second call does nothing."""
@@ -239,7 +250,10 @@ class Store:
                 self._connection.rollback()
                 raise
             self._connection.commit()
-        except sqlite3.Error as error:
+        except BaseException as error:
+            self._forget_kept()  # they may have been changed for a commit that has not happened
+            if not isinstance(error, sqlite3.Error):
+                raise
             if self._connection.in_transaction:
                 self._connection.rollback()
             raise _failed(self._name, error) from error
@@ -262,11 +276,11 @@ class Store:
 
     def execution(self, arn: str) -> Execution | None:
         """Return the execution of an ARN."""
-        return self._one_execution("WHERE arn = ?", arn)
+        return self._kept.get(arn) or self._keep(self._one_execution("WHERE arn = ?", arn))
 
     def execution_of_key(self, key: int) -> Execution:
         """Return the execution of a row that is known to exist."""
-        return cast("Execution", self._one_execution("WHERE key = ?", key))
+        return self._kept_keys.get(key) or cast("Execution", self._keep(self._one_execution("WHERE key = ?", key)))
 
     def execution_named(self, function: str, version: str, name: str) -> Execution | None:
         """Return the execution that has a name already."""
@@ -276,9 +290,23 @@ class Store:
         row = self._run(f"{_EXECUTION} {where}", parameters).fetchone()
         return _execution(row) if row else None
 
+    def _keep(self, execution: Execution | None) -> Execution | None:
+        if execution is not None and execution.status == "RUNNING" and self.is_writable:
+            if len(self._kept) >= KEPT_MAX:
+                self._forget_kept()
+            self._kept[execution.arn] = self._kept_keys[execution.key] = execution
+        return execution
+
+    def _forget_kept(self) -> None:
+        self._kept.clear()
+        self._kept_keys.clear()
+
     def save(self, execution: Execution) -> None:
         """Store how far an execution is."""
         e = execution
+        if e.status != "RUNNING":
+            self._kept.pop(e.arn, None)
+            self._kept_keys.pop(e.key, None)
         self._run(
             _SAVE,
             (
@@ -290,6 +318,7 @@ class Store:
                 e.failures,
                 e.failing_since,
                 e.outcome,
+                e.unseen,
                 e.operations,
                 e.metered,
                 e.size_bytes,
@@ -561,6 +590,7 @@ def open_store(path: Path | None, *, durability: Durability = "normal") -> Store
         _check_version(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         _migrate(connection)
         if not connection.execute("SELECT was_clean FROM stops").fetchone()[0]:
             _check_pages(connection, path)

@@ -335,6 +335,33 @@ def test_an_execution_sleeps_until_its_function_is_known(tmp_path: Path) -> None
     }
 
 
+def test_an_invocation_whose_back_off_ends_while_its_function_is_unknown_is_not_lost(tmp_path: Path) -> None:
+    world = World(store=open_store(tmp_path / "store.db"))
+    run = world.begin()
+    run.answer(error={"ErrorType": "Throttled"})
+    world.store._connection.close()
+
+    functions, known = World().functions, {}
+    world = World(store=open_store(tmp_path / "store.db"), functions=known)
+    world.service.recover()
+    world.sleep(1)
+    assert world.jobs == []
+    known |= functions
+    world.service.recover()
+    assert [job.execution_arn for job in world.jobs] == [run.arn]
+
+
+def test_taking_up_leaves_alone_what_needs_nothing(tmp_path: Path) -> None:
+    world = World(store=open_store(tmp_path / "store.db"))
+    sleeping, failing, busy = world.begin(), world.begin(), world.begin()
+    sleeping.checkpoint(wait(5))
+    sleeping.answer({"Status": "PENDING"})
+    failing.answer(error={"ErrorType": "Throttled"})
+    world.service.recover()
+    assert world.jobs == []
+    assert busy.checkpoint(step())
+
+
 def test_timers_of_many_executions_survive(tmp_path: Path) -> None:
     world = World(store=open_store(tmp_path / "store.db"))
     runs = [world.begin() for _ in range(50)]

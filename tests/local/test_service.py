@@ -272,6 +272,15 @@ def test_a_refused_checkpoint_changes_nothing_and_leaves_the_token(run: Run) -> 
     assert run.checkpoint(step("SUCCEED", Payload="1"))["a"]["Status"] == "SUCCEEDED"
 
 
+def test_a_refused_checkpoint_undoes_what_became_due_in_it(run: Run) -> None:
+    run.checkpoint(wait(1))
+    run.world.clock.moment += 1000
+    with refused("InvalidParameterValueException"):
+        run.checkpoint(step(), step("RETRY"))
+    assert run.checkpoint()["w"]["Status"] == "SUCCEEDED"
+    assert [event["EventId"] for event in run.world.events(run.arn)] == [1, 2, 3]
+
+
 def test_an_unknown_execution_is_a_wrong_parameter_of_a_checkpoint(run: Run) -> None:
     run.arn += "x"
     with refused("InvalidParameterValueException"):
@@ -299,6 +308,12 @@ def test_a_client_token_stands_for_one_request(run: Run) -> None:
     with refused("InvalidParameterValueException") as caught:
         run.checkpoint(step(id_="b"), client_token="once")
     assert "ClientToken" in caught.value.problem.message
+
+
+def test_a_batch_that_is_no_json_is_refused(run: Run) -> None:
+    for members in ({"StepOptions": float("nan")}, {"Payload": object()}):
+        with refused("InvalidParameterValueException"):
+            run.checkpoint(step(**members), client_token="once")
 
 
 def test_an_answer_is_kept_for_fifteen_minutes(run: Run) -> None:
