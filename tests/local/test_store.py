@@ -214,6 +214,7 @@ def test_a_full_disk_is_an_error_that_a_later_try_may_not_meet(path: Path) -> No
     assert caught.value.is_retryable
     world.store._run("PRAGMA max_page_count = 1000000")
     assert run.checkpoint(step())
+    assert world.service.meter(DurableExecutionArn=run.arn)["operations"] == 1
 
 
 def test_a_broken_view_is_an_error_of_the_service(path: Path) -> None:
