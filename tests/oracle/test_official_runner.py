@@ -6,9 +6,11 @@ repository, or where `DURABLEFLOW_ORACLE_VENV` says. It is no dependency of the 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
+import tempfile
 import venv
 from pathlib import Path
 from typing import Any
@@ -32,9 +34,11 @@ def official_python() -> Path:
     folder = Path(os.environ.get("DURABLEFLOW_ORACLE_VENV") or ROOT / ".venv-oracle")
     python = folder / "bin" / "python"
     is_there = [str(python), "-c", "import aws_durable_execution_sdk_python_testing"]
-    if not python.exists() or subprocess.run(is_there, capture_output=True, check=False).returncode:
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", PACKAGE], check=True)
+    with (Path(tempfile.gettempdir()) / "durableflow-oracle.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several pytest processes may need it at once
+        if not python.exists() or subprocess.run(is_there, capture_output=True, check=False).returncode:
+            venv.create(folder, with_pip=True, clear=True)
+            subprocess.run([str(python), "-m", "pip", "install", "--quiet", PACKAGE], check=True)
     return python
 
 
