@@ -202,9 +202,9 @@ class Control:
             return {"reply": _plain(self._methods[method](**members))}
         except ServiceError as error:
             refusal: Object = {"name": error.name, "status": error.status, "is_retryable": error.is_retryable}
-            return {"refusal": refusal, "problem": error.to_json()}
+            return {"refusal": refusal, "problem": error.problem.to_json()}
         except DurableflowError as error:
-            return {"problem": error.to_json()}
+            return {"problem": error.problem.to_json()}
         except Exception as error:  # the edge to another process: it gets a message, the log the traceback
             logger.exception("a request of another process could not be answered")
             message = f"the process that owns the store could not answer: {type(error).__name__}: {error}"

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
 
 from durableflow import ledger, library, values
-from durableflow.errors import Fault, UsageError, diagnostic
+from durableflow.errors import Fault, UsageError, WorkflowError, diagnostic
 from durableflow.local.jobs import Function
 from durableflow.local.workers import Command, Durable, End, Environment, Fixed, Python
 from durableflow.model import (
@@ -32,6 +33,7 @@ from durableflow.model import (
     WorkflowTarget,
 )
 from durableflow.operations import error_from_fault
+from durableflow.plan import Invoke, walk
 from durableflow.project import compile_file
 from durableflow.source import shown
 
@@ -88,6 +90,7 @@ class Targets:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     _registered: dict[str, Registered] = field(default_factory=dict[str, Registered])
     _declared: dict[tuple[str, str], Target] = field(default_factory=dict[tuple[str, str], Target])
+    _asked_for: set[str] = field(default_factory=set[str])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -108,6 +111,43 @@ class Targets:
         environment = self._environment(roots, self.project.folder if self.project else folder, env)
         with self._lock:
             self._registered[plan.name] = Registered(plan=plan, environment=environment)
+        self._ask_for(plan.name)
+
+    def ask_for(self, workflow: str) -> None:
+        """Make a workflow of the project, and those that it may invoke, functions.
+
+        Raises:
+            WorkflowError, UsageError: its file has problems, or DF754, there is none.
+        """
+        self.workflow(workflow)
+        self._ask_for(workflow)
+
+    def _ask_for(self, workflow: str) -> None:
+        """Follow the chained invokes of a workflow."""
+        with self._lock:
+            if workflow in self._asked_for:
+                return
+            self._asked_for.add(workflow)
+        try:
+            plan = self.workflow(workflow).plan
+        except (WorkflowError, UsageError):
+            return  # a function all the same: whoever invokes it hears what is wrong with it
+        for name in self._invoked(plan):
+            self._ask_for(name)
+
+    def _invoked(self, plan: Plan) -> set[str]:
+        """Return the workflows of the project that a plan may invoke."""
+        known = self.project.workflows if self.project else {}
+        keys = {name: name for name in known}
+        for (name, number), target in self._declared.items():
+            if isinstance(target, WorkflowTarget) and target.workflow in known:
+                keys[f"{name}:{number}"] = target.workflow
+        found: set[str] = set()
+        for node in walk(plan.states):
+            if isinstance(node, Invoke):
+                for text in node.allow if node.allow else (node.function.constant,):
+                    found |= {workflow for key, workflow in keys.items() if _names(text, key)}
+        return found
 
     def resolve(self, name: str) -> Function | None:
         """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none."""
@@ -115,7 +155,7 @@ class Targets:
         if parts is None:
             return None
         number = version(parts.qualifier)
-        if number == LATEST and self._is_workflow(parts.name):
+        if number == LATEST and self._is_asked_for(parts.name):
             return self._function(parts.name, number, is_durable=True)
         target = self._declared.get((parts.name, number))
         if target is None:
@@ -164,13 +204,14 @@ class Targets:
                     hint="run its file, or list the folder of its file under 'workflows' in durableflow.yaml",
                 )
             )
-        path = self.project.workflows[name]
-        self.register(compile_file(path, self.project.folder), path.parent)
-        return self.workflow(name)
-
-    def _is_workflow(self, name: str) -> bool:
+        plan = compile_file(self.project.workflows[name], self.project.folder)
+        made = Registered(plan=plan, environment=self._environment(self.project.handler_roots, self.project.folder))
         with self._lock:
-            return name in self._registered or (self.project is not None and name in self.project.workflows)
+            return self._registered.setdefault(name, made)
+
+    def _is_asked_for(self, name: str) -> bool:
+        with self._lock:
+            return name in self._asked_for
 
     def _function(self, name: str, number: str, *, is_durable: bool) -> Function:
         deploy = self.project.project.deploy if self.project else None
@@ -189,7 +230,7 @@ class Targets:
         merged = {**declared, **self.env, **(env or {})}
         return Environment(roots=roots, folder=folder, env=tuple(sorted(merged.items())))
 
-    def _plain(self, job: Job, target: Target | None) -> Task:
+    def _plain(self, job: Job, target: Target | None) -> Task:  # noqa: PLR0911 - one for each kind of target
         label = job.operation_name or job.function.name
         payload = job.payload or "{}"
         match target:
@@ -241,6 +282,18 @@ def version(qualifier: str | None) -> str:
     if qualifier is None or qualifier.startswith(LATEST) or qualifier.isdigit():
         return qualifier or LATEST
     return str(int.from_bytes(blake2b(qualifier.encode(), digest_size=4).digest()))
+
+
+def _names(text: Json, key: str) -> bool:
+    """Say whether a `function`, or a pattern of `allow`, may mean the function of a key, `name` or `name:version`."""
+    if not isinstance(text, str):
+        return False
+    pattern = text.rpartition(":function:")[2]
+    name, _, qualifier = pattern.partition(":")
+    own_name, _, number = key.partition(":")
+    if not fnmatchcase(own_name, name):
+        return False
+    return qualifier in ("", "*") or version(qualifier) == (number or LATEST)
 
 
 def _answer(answer: ResultAnswer | ErrorAnswer) -> End:

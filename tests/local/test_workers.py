@@ -230,7 +230,7 @@ def test_no_more_tasks_run_at_once_than_there_are_lanes(folder: Path, ends: Ends
         ("absent", "null", "Runtime.HandlerNotFound", "module 'functions' has no function 'absent'"),
     ],
 )
-def test_what_goes_wrong_in_a_function_is_its_error_and_the_next_one_runs(  # noqa: PLR0917 - fixtures and a table
+def test_what_goes_wrong_in_a_function_is_its_error_and_the_next_one_runs(
     folder: Path, ends: Ends, name: str, payload: str, error: str, message: str | None
 ) -> None:
     with pool(ends, size=1) as workers:
