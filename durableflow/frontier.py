@@ -250,10 +250,10 @@ class Frontier:
             message = f"Expected Invoke operation but found {word} at operation_id {operation['Id']}"
         else:
             message = (
-                f"the workflow has {_described(expected)} where the record has {_described(recorded)}"
-                f" (operation {operation['Id']})"
+                f"state '{node.name}': the workflow has {_described(expected)} where the record has"
+                f" {_described(recorded)} (operation {operation['Id']})"
             )
-        problem = diagnostic("DF503", f"state '{node.name}': {message}", span=self._plan.span(node.at), hint=_HINT)
+        problem = diagnostic("DF503", message, span=self._plan.span(node.at), hint=_HINT)
         return ReplayError(problem, operation_id=operation["Id"], expected=expected, recorded=recorded)
 
     def check_unvisited(self) -> None:

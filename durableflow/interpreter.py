@@ -27,7 +27,7 @@ from durableflow.operating import invoke, pause, step, wait
 from durableflow.operations import operation_id
 from durableflow.plan import END, Block, Choice, Fail, Invoke, Loop, Pass, Step, Succeed, Wait, walk
 from durableflow.scope import NULL, Lazy, Record, Scope, Site, Timeline, Variables, World, site_of
-from durableflow.walker import Walker, too_large
+from durableflow.walker import Walker, evaluated, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -213,10 +213,14 @@ class Run:
                 node = nodes[position]
                 visit = scope.visits.get(node.name, 0) + 1
                 site = site_of(scope, node, timeline, visit)
-                if node.when is not None and not (yield from self._wanted(node.when, node, site)):
-                    scope.records[node.name] = Record("skipped", timeline=timeline)
-                    position += 1
-                    continue
+                if node.when is not None:
+                    # Not a generator of its own: every condition of a replay comes by here.
+                    if not self._walker.can_read(node.when):
+                        yield from self._frontier.answers()
+                    if not _is_wanted(node.when, node, site):
+                        scope.records[node.name] = Record("skipped", timeline=timeline)
+                        position += 1
+                        continue
                 if visit > VISITS_MAX:
                     message = f"state '{node.name}' was visited more than {VISITS_MAX:,} times"
                     raise Fault(faults.LOOP_LIMIT, message).having(state=node.name, attempt=1)
@@ -263,13 +267,6 @@ class Run:
         else:
             return node.next
         return (yield from self._caught(node, site, fault)) or node.next
-
-    def _wanted(self, when: Program, node: Node, site: Site) -> Steps[bool]:
-        # A state's own catch does not cover its `when` (rule 18).
-        try:
-            return (yield from self._walker.holds(when, site))
-        except Fault as fault:
-            raise fault.having(state=node.name, attempt=1) from fault
 
     def _caught(self, node: Node, site: Site, fault: Fault) -> Steps[str | None]:
         """Let the state's catchers see a fault; return where the one that takes it goes, or raise it again."""
@@ -365,6 +362,14 @@ class Run:
         cause = "" if node.cause is None else to_display((yield from self._walker.value(node.cause, site)))
         data = None if node.data is None else (yield from self._walker.value(node.data, site))
         raise faults.as_recorded(Fault(name, cause, data))
+
+
+def _is_wanted(when: Program, node: Node, site: Site) -> bool:
+    # A state's own catch does not cover its `when` (rule 18).
+    try:
+        return bool(evaluated(when, site))
+    except Fault as fault:
+        raise fault.having(state=node.name, attempt=1) from fault
 
 
 def decide(

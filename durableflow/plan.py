@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, TypeVar, cast
 
@@ -317,12 +317,17 @@ def _to_object(thing: object, *, places: bool) -> Object:
         made["type"] = thing.TYPE
     for item in dataclasses.fields(thing):  # type: ignore[arg-type]
         value: object = getattr(thing, item.name)
-        if value in (None, (), {}, item.default):
+        if value == (item.default if item.default is not MISSING else _made(item.default_factory)):
             continue
         if item.name in ("at", "file") and not places:
             continue
         made[item.name.rstrip("_")] = _to_json(value, places=places)
     return made
+
+
+def _made(factory: object) -> object:
+    """Return what a field without a fixed default is when it is not given; one that must be given is never that."""
+    return MISSING if factory is MISSING else cast("Callable[[], object]", factory)()
 
 
 def _to_json(value: object, *, places: bool) -> Json:
@@ -391,7 +396,7 @@ def from_json(data: Json) -> Plan:
     """Return the plan that :meth:`Plan.to_json` wrote.
 
     Raises:
-        UsageError: DF501, not a plan, a newer format, or another content than its digest says.
+        UsageError: DF501, not a plan, a damaged one, or one of a newer format.
     """
     if not values.is_object(data) or not isinstance(data.get("format"), int):
         raise UsageError(Diagnostic(code="DF501", message="this is not a compiled plan", hint=_HINT))

@@ -50,11 +50,13 @@ class Walker:
         Raises:
             Fault: States.QueryEvaluationError.
         """
-        if program.is_constant:
-            return program.constant
-        if self.frontier.is_unanswered and program.reads_time:
+        if not self.can_read(program):
             yield from self.frontier.answers()
-        return _evaluated(program, site)
+        return evaluated(program, site)
+
+    def can_read(self, program: Program) -> bool:
+        """Say whether everything that a program may read is known (rule 64)."""
+        return not (self.frontier.is_unanswered and program.reads_time)
 
     def holds(self, program: Program, site: Site) -> Steps[bool]:
         """Evaluate a condition."""
@@ -142,7 +144,7 @@ class Walker:
         # What a retrier evaluates is asked for by retries.py, which cannot wait.
         if self.frontier.is_unanswered and any(retries.reads_time(retrier) for retrier in retriers):
             yield from self.frontier.answers()
-        retrier = retries.matching(retriers, fault, holds=lambda program: bool(_evaluated(program, site)))
+        retrier = retries.matching(retriers, fault, holds=lambda program: bool(evaluated(program, site)))
         if retrier is None:
             return None
         return retries.delay_seconds(
@@ -150,12 +152,17 @@ class Walker:
             site.attempt,
             # With the execution in it, executions that fail together do not come back together.
             seed=f"{site.scope.world.execution['Id']}\n{key}\n{site.attempt}",
-            seconds=lambda program: duration_seconds(_evaluated(program, site), "a duration of retry"),
+            seconds=lambda program: duration_seconds(evaluated(program, site), "a duration of retry"),
             elapsed_seconds=elapsed_seconds,
         )
 
 
-def _evaluated(program: Program, site: Site) -> Json:
+def evaluated(program: Program, site: Site) -> Json:
+    """Evaluate what can be read.
+
+    Raises:
+        Fault: States.QueryEvaluationError.
+    """
     try:
         return program.evaluate(site.lookup, site.budget)
     except EvaluationError as error:

@@ -24,9 +24,9 @@ def evaluated(case: Case) -> object:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.code], ids=lambda case: case.id)
 def test_a_bad_template_is_refused_at_its_place(case: Case) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     _, problems = parse_template(case.source)
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     assert problems[0].code == case.code
     assert case.offset in (None, problems[0].offset)
     for problem in problems:
@@ -39,10 +39,10 @@ def test_a_bad_template_is_refused_at_its_place(case: Case) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.error], ids=lambda case: case.id)
 def test_a_template_without_a_value_stops_with_the_reason(case: Case) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(EvaluationError) as caught:
         evaluated(case)
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     assert case.error in caught.value.message
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 500
@@ -66,9 +66,9 @@ def test_a_limit_is_reached_before_the_memory_is_taken(case: Case) -> None:
 
 
 def test_twenty_thousand_small_templates_are_read_in_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     _, problems = parse_template([f"id-{{{{ input.id_{n} }}}}" for n in range(20_000)])
-    assert time.perf_counter() - started < 5 * SECONDS
+    assert time.process_time() - started < 5 * SECONDS
     assert not problems
 
 

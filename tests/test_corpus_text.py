@@ -49,9 +49,9 @@ def verdict(case: Case) -> tuple[str, int] | None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_a_bad_text_is_answered_with_its_code_and_line_in_time(case: Case) -> None:
     case.make()
-    started = time.perf_counter()
+    started = time.process_time()
     found = verdict(case)
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     if case.code is None:
         assert found is None
     else:
@@ -89,14 +89,14 @@ from durableflow.document import read_bytes
 from durableflow.errors import WorkflowError
 case = next(case for case in CASES if case.id == sys.argv[2])
 data = case.make()
-started = time.perf_counter()
+started = time.process_time()
 code = None
 try:
     read_bytes(data, case.name)
 except WorkflowError as error:
     code = error.code
     str(error)
-seconds = time.perf_counter() - started
+seconds = time.process_time() - started
 print(json.dumps([code, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 
