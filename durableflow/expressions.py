@@ -50,7 +50,6 @@ from durableflow.library import (
     Undefined,
     compare,
     displayed,
-    is_larger,
     items_of,
     kind,
     look_up,
@@ -76,16 +75,13 @@ __all__ = [
 Tree: TypeAlias = Json
 Lookup: TypeAlias = Callable[[str], Any]
 
-VALUE_CHARACTERS = 16 * 1024 * 1024
-"""A newly made value may not be larger than this as JSON, however often it holds the same part."""
-
 
 class View:
     """Run-time data that is decoded only where it is read: `states`, the record of a state, `context`."""
 
     __slots__ = ()
 
-    def get(self, key: str | int) -> object:
+    def get(self, key: str | int) -> Any:
         """Return the value, View or Undefined under `key`."""
         raise NotImplementedError
 
@@ -170,10 +166,7 @@ class Program:
 
     def _compile(self) -> _Run:
         self._cost = _cost(self.tree)
-        run = _value(self.tree)
-        if cast("list[Json]", self.tree)[0] not in _PASSING:
-            run = _bounding(run)
-        self._run = run
+        self._run = run = _kept(self.tree)
         return run
 
 
@@ -300,8 +293,8 @@ def _spelled(tree: Tree) -> str:
 # _UNSETTLED can give anything but JSON, so only they pay for the check.
 
 _UNSETTLED = frozenset({"name", "local", "attr", "item", "if", "filter", "call"})
-_PASSING = frozenset({"const", "name", "local", "attr", "item", "if", "not", "compare", "test"})
-"""Nodes that make nothing large: what they give is there already, or a truth value."""
+_PASSING = frozenset({"const", "name", "local", "not", "compare", "test"})
+_CONTAINERS = frozenset({list, dict})
 _PLAIN = frozenset({str, int, float, bool, type(None), list, dict})
 
 
@@ -314,15 +307,25 @@ def _settled(found: Any) -> Json:
     return made
 
 
-def _bounded(made: Json) -> Json:
-    """Refuse a value that shares its parts so often that writing it out would not end."""
-    if isinstance(made, (list, dict)) and is_larger(made, VALUE_CHARACTERS):
-        raise EvaluationError(f"the value is larger than {VALUE_CHARACTERS // 2**20} MiB (limit 'value')")
-    return made
+def _is_passing(tree: Tree) -> bool:
+    """Say whether a tree gives what is there already, or a truth value, and makes nothing that must be weighed."""
+    word, *rest = cast("list[Any]", tree)
+    return word in _PASSING or (word in {"attr", "item"} and _is_passing(rest[0]))
 
 
-def _bounding(run: _Run) -> _Run:
-    return lambda frame: _bounded(run(frame))
+def _kept(tree: Tree) -> _Run:
+    """Return the closure for a value that gets a name or leaves the evaluator: what is newly made is weighed."""
+    run = _value(tree)
+    if _is_passing(tree):
+        return run
+
+    def kept(frame: _Frame) -> Any:
+        made = run(frame)
+        if made.__class__ in _CONTAINERS:
+            frame[1].weigh(made)
+        return made
+
+    return kept
 
 
 def _value(tree: Tree) -> _Run:
@@ -830,10 +833,10 @@ def _choose(condition: Tree, body: list[Tree], otherwise: list[Tree]) -> _Write:
 
 
 def _set(target: Json, tree: Tree) -> _Write:
-    run = _value(tree)
+    run = _kept(tree)
 
     def assign(frame: _Frame, _: list[str]) -> None:
-        _bind(frame, target, _bounded(run(frame)))
+        _bind(frame, target, run(frame))
 
     return assign
 
@@ -851,14 +854,14 @@ def _bind(frame: _Frame, target: Json, value: Json) -> None:
 
 
 def _for(target: Json, source: Tree, condition: Tree | None, body: list[Tree], otherwise: list[Tree]) -> _Write:
-    run, write, instead = _value(source), _writer(body), _writer(otherwise)
+    run, write, instead = _kept(source), _writer(body), _writer(otherwise)
     test = None if condition is None else _value(condition)
     turn = 1 + sum(map(_cost, body)) + (0 if condition is None else _cost(condition))
     cost_otherwise = sum(map(_cost, otherwise))
 
     def loop(frame: _Frame, out: list[str]) -> None:
         budget = frame[1]
-        items = items_of(budget, "for", _bounded(run(frame)))
+        items = items_of(budget, "for", run(frame))
         if test is not None:
             items = [item for item in items if test(turn_of(frame, item))]
         state = _Loop(items)

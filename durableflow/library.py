@@ -24,7 +24,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias, cast
 
 from durableflow.source import shown
-from durableflow.values import INTEGER_MAX, INTEGER_MIN, Json, ValueRefusedError, from_text, size_bytes, to_text
+from durableflow.values import (
+    DEPTH_MAX,
+    INTEGER_MAX,
+    INTEGER_MIN,
+    Json,
+    ValueRefusedError,
+    from_text,
+    size_bytes,
+    to_text,
+)
 
 FUEL = 100_000
 """Nodes that the templates of one state may visit together."""
@@ -32,6 +41,10 @@ SIZE_BYTES = 262_144
 """Bytes of text and containers that the templates of one state may newly make together."""
 ITEM_BYTES = 8
 """What a place in a newly made list or object counts; the value in it is passed on, not made."""
+WEIGHED_VALUES = 16
+"""Values inside a new one that one unit of fuel pays to weigh."""
+VALUE_CHARACTERS = 8 * 1024 * 1024
+"""A newly made value may not be larger than this as JSON; the largest that the service carries is 6 MiB."""
 READ_CHARACTERS = 256
 """Characters of a text that one unit of fuel pays to look through."""
 
@@ -116,6 +129,32 @@ class Budget:
         """Count looking through a text."""
         self.spend(len(text) // READ_CHARACTERS)
 
+    def weigh(self, value: list[Json] | dict[str, Json]) -> None:
+        """Refuse a newly made value that holds its parts so often, or so deep, that writing it out would not end.
+
+        Raises:
+            EvaluationError: it has more than VALUE_CHARACTERS as JSON, or is nested deeper than DEPTH_MAX.
+        """
+        level = [value]
+        size = seen = depth = 0
+        while level:
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise EvaluationError(f"the value is nested deeper than {DEPTH_MAX} levels (limit 'depth')")
+            below: list[Json] = []
+            for inner in level:
+                size += _own_characters(inner)
+                if size > VALUE_CHARACTERS:
+                    break
+                below.extend(inner.values() if isinstance(inner, dict) else inner)
+            size += sum([len(text) for text in below if isinstance(text, str)])
+            if size > VALUE_CHARACTERS:
+                raise EvaluationError(f"the value is larger than {VALUE_CHARACTERS // 2**20} MiB (limit 'value')")
+            seen += len(below)
+            self.spend(seen // WEIGHED_VALUES)
+            seen %= WEIGHED_VALUES
+            level = [part for part in below if isinstance(part, (list, dict))]
+
     def visit(self, value: Json) -> None:
         """Count every value inside `value`, for what compares or copies it whole."""
         waiting = [value]
@@ -159,17 +198,19 @@ def _least_characters(value: Json, limit: int, known: dict[int, int]) -> int:
         return 1
     if (size := known.get(id(value))) is not None:
         return size
-    size = 1 + len(value)
-    parts: Iterable[Json] = value
-    if isinstance(value, dict):
-        size += sum(map(len, value)) + 3 * len(value)
-        parts = value.values()
+    size = _own_characters(value)
+    parts: Iterable[Json] = value.values() if isinstance(value, dict) else value
     for part in parts:
         size += _least_characters(part, limit, known)
         if size > limit:
             break
     known[id(value)] = size
     return size
+
+
+def _own_characters(value: list[Json] | dict[str, Json]) -> int:
+    """Return the characters that a container takes as JSON besides its values, commas counted for each."""
+    return 1 + len(value) + (sum(map(len, value)) + 3 * len(value) if isinstance(value, dict) else 0)
 
 
 def to_display(value: Json) -> str:
@@ -347,6 +388,7 @@ def _title(budget: Budget, value: Json) -> Json:
 
 
 def _trim(budget: Budget, value: Json, chars: Json = None) -> Json:
+    budget.read(_text("trim", value))
     return budget.text_of(_text("trim", value).strip(None if chars is None else _text("trim", chars)))
 
 

@@ -18,6 +18,7 @@ DATA: dict[str, Json] = {
     "vars": {},
     "env": {"TABLE": "t"},
     "context": {},
+    "item": {"numbers": list(range(500_000)), "rows": [[1] for _ in range(300_000)], "text": "a" * 3_000_000},
 }
 
 
@@ -160,9 +161,24 @@ RESOURCES = (
         "T16-doubling-replace", "{% set a = 'aa' %}" + "{% set a = a | replace('a', 'aa') %}" * 30, "(limit 'size')"
     ),
     stopped(
-        "T16-doubling-nested", "{% set a = [1] %}" + "{% set a = [a, a] %}" * 60 + "{{ a == a }}", "(limit 'value')"
+        "T16-doubling-nested", "{% set a = [1] %}" + "{% set a = [a, a] %}" * 60 + "{{ a == a }}", "(limit 'fuel')"
     ),
-    stopped("T16-doubling-tojson", "{% set a = [1] %}" + "{% set a = [a, a] %}" * 20 + "{{ a }}", "(limit 'size')"),
+    stopped("T16-doubling-tojson", "{% set a = [1] %}" + "{% set a = [a, a] %}" * 17 + "{{ a }}", "(limit 'size')"),
+    stopped("T16-nesting", "{% set a = [1] %}" + "{% set a = [a] %}" * 500 + "{{ a }}", "(limit 'depth')"),
+    stopped("T16-weighing", "{% set a = [item.numbers] %}" * 500, "(limit 'fuel')"),
+    stopped("T16-weighing-rows", "{% set a = [item.rows] %}" * 500, "(limit 'fuel')"),
+    stopped("T16-weighing-loop", "{% for a in [item.rows] %}{% endfor %}" * 400, "(limit 'fuel')"),
+    stopped(
+        "T16-condition-large",
+        value("[item.text, item.text, item.text] if true"),
+        "(limit 'value')",
+    ),
+    stopped(
+        "T16-part-large",
+        value("[[item.text, item.text, item.text]][0]"),
+        "(limit 'value')",
+    ),
+    stopped("T20-trim", value("[" + ",".join(["item.text | trim('a')"] * 200) + "]"), "(limit 'fuel')"),
     stopped("T16-replace-empty", value("input.long | replace('', input.long)"), "(limit 'size')"),
     stopped("T16-join", value("input.list | join(input.long)"), "(limit 'size')"),
     stopped(
