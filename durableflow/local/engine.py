@@ -20,7 +20,7 @@ from durableflow import plan as plans
 from durableflow.errors import UsageError, diagnostic
 from durableflow.local.clock import Clock, SkipClock, SystemClock
 from durableflow.local.owner import Address, Control, OwnerGoneError, Remote, StoreLock, address_of_owner
-from durableflow.local.service import Service
+from durableflow.local.service import Limits, Service
 from durableflow.local.store import open_store
 from durableflow.local.targets import Targets
 from durableflow.local.workers import End, Pool, to_standard_error
@@ -42,6 +42,11 @@ LOOK_SECONDS: Final = 0.1
 """How often a client looks for new events of the owner's."""
 OWNER_SECONDS: Final = 10.0
 """How long a client waits for an owner that has the lock and does not say yet where it listens."""
+OPERATIONS_MAX: Final = 3_000
+SIZE_MAX_BYTES: Final = 100 * 1024 * 1024
+"""What an execution may hold on the platform (protocol.md 9); a project file may say another number of operations."""
+DRAIN_SECONDS: Final = 1.0
+"""How long what runs may take to end when the engine is closed; what is cut off runs again later."""
 TICK_MAX_SECONDS: Final = 60.0
 """Longest sleep of the timers' thread: a machine that was suspended or whose clock was set is noticed within it."""
 
@@ -76,11 +81,21 @@ class _Owner:
         self._clock: Clock = SkipClock(self._machine) if is_skipping else self._machine
         self._store = open_store(store, durability=durability)
         self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log)
-        self.service = Service(store=self._store, clock=self._clock, functions=targets, invoker=self)
+        project = targets.project
+        operations = project.project.limits.operations if project else OPERATIONS_MAX
+        self.service = Service(
+            store=self._store,
+            clock=self._clock,
+            functions=targets,
+            invoker=self,
+            limits=Limits(operations=operations, size_bytes=SIZE_MAX_BYTES),
+        )
         self._wake = threading.Condition()
         self._is_woken = False
         self._is_closing = False
         self._happened = threading.Condition()
+        self._events = 0
+        self._is_closed = False
         self.service.subscribe(self._notice)
         self._methods = self._served()
         self._control: Control | None = None
@@ -114,7 +129,9 @@ class _Owner:
 
     def _asked(self, method: str, members: Mapping[str, Any], /) -> Mapping[str, Any]:
         reply: Mapping[str, Any] = getattr(self.service, method)(**members)
-        self.nudge()
+        # Only these arm a timer. The end of the invocation is looked at anyway, so a miss would cost time, no more.
+        if any((update["Type"], update["Action"]) in _ARMING for update in members.get("Updates", ())):
+            self.nudge()
         return reply
 
     def _ended(self, job_id: str, end: End) -> None:
@@ -176,13 +193,15 @@ class _Owner:
         self.nudge()
         return reply
 
-    def watch(self, seconds: float) -> None:
-        """Wait until something has happened to some execution, at most so long."""
+    def watch(self, seen: int, seconds: float) -> int:
+        """Wait until more events have happened than `seen`, at most so long; return how many that are."""
         with self._happened:
-            self._happened.wait(seconds)
+            self._happened.wait_for(lambda: self._events != seen, seconds)
+            return self._events
 
     def _notice(self, _arn: str, _event: Mapping[str, Any]) -> None:
         with self._happened:
+            self._events += 1
             self._happened.notify_all()
 
     def _asked_by_others(self, method: str, **members: Any) -> Any:
@@ -190,6 +209,9 @@ class _Owner:
 
     def close(self, drain_seconds: float) -> None:
         """Stop, leaving what runs to be taken up later."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         with self._wake:
             self._is_closing = True
             self._wake.notify()
@@ -316,18 +338,21 @@ class Engine:
 
     def _take_over(self, gone: _Owner | Remote) -> None:
         with self._lock:
-            if self._backend is not gone:
-                return
-            time.sleep(LOOK_SECONDS / 10)  # the kernel may still be about to give the lock back
-            self._backend = self._open()
-            for plan, folder in self._registered.values():
-                self._register(plan, folder)
+            while self._backend is gone:
+                time.sleep(LOOK_SECONDS / 10)  # the kernel may still be about to give the lock back
+                backend = self._open()
+                try:
+                    for plan, folder in self._registered.values():
+                        self._register(backend, plan, folder)
+                except OwnerGoneError:
+                    continue  # that one went away as well
+                self._backend = backend
 
-    def _register(self, plan: Plan, folder: Path) -> None:
-        if isinstance(self._backend, _Owner):
-            self._backend.register(plan, folder, self._env)
+    def _register(self, backend: _Owner | Remote, plan: Plan, folder: Path) -> None:
+        if isinstance(backend, _Owner):
+            backend.register(plan, folder, self._env)
         else:
-            self._backend.ask("register", {"plan": plan.to_json(), "folder": str(folder), "env": self._env})
+            backend.ask("register", {"plan": plan.to_json(), "folder": str(folder), "env": self._env})
 
     def register(self, plan: Plan, folder: Path) -> None:
         """Make a workflow a function of its name, and take up its executions that were left behind.
@@ -340,7 +365,7 @@ class Engine:
         while True:
             backend = self._backend
             try:
-                self._register(plan, folder)
+                self._register(backend, plan, folder)
             except OwnerGoneError:
                 self._take_over(backend)
             else:
@@ -364,24 +389,40 @@ class Engine:
         arn: str = reply["DurableExecutionArn"]
         return arn
 
-    def follow(self, arn: str) -> Iterator[Mapping[str, Any]]:
-        """Give the events of an execution as they happen, from the first to the one that ends it."""
-        after = 0
+    def follow(self, arn: str, timeout: float | None = None) -> Iterator[Mapping[str, Any]]:
+        """Give the events of an execution as they happen, from the first to the one that ends it.
+
+        Args:
+            arn: of the execution.
+            timeout: real seconds, after which no more events are given; None waits for ever.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        after = seen = 0
         while True:
-            for event in self._ask("events", DurableExecutionArn=arn, After=after):
+            events = self._ask("events", DurableExecutionArn=arn, After=after)
+            for event in events:
                 yield event
                 after = event["EventId"]
                 if event["EventType"] in _ENDS:
                     return
+            if events:
+                continue  # they come in pages
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return
             backend = self._backend
             if isinstance(backend, _Owner):
-                backend.watch(LOOK_SECONDS)
+                seen = backend.watch(seen, TICK_MAX_SECONDS if left is None else left)
             else:
                 time.sleep(LOOK_SECONDS)
 
-    def wait(self, arn: str) -> Mapping[str, Any]:
-        """Wait for the end of an execution; return it as `get_durable_execution` shows it."""
-        for _ in self.follow(arn):
+    def wait(self, arn: str, timeout: float | None = None) -> Mapping[str, Any]:
+        """Wait for the end of an execution, at most `timeout` real seconds.
+
+        Returns:
+            The execution as `get_durable_execution` shows it; its `Status` is RUNNING when it did not end in time.
+        """
+        for _ in self.follow(arn, timeout):
             pass
         return self.describe(arn)
 
@@ -411,11 +452,16 @@ class Engine:
         found: list[Mapping[str, Any]] = reply["DurableExecutions"]
         return found
 
-    def close(self, *, drain_seconds: float = 0.0) -> None:
-        """Stop what this process runs, leaving it to be taken up later; a client only lets go."""
+    def close(self, *, drain_seconds: float = DRAIN_SECONDS) -> None:
+        """Stop what this process runs, leaving it to be taken up later; a client only lets go.
+
+        Args:
+            drain_seconds: how long handlers and targets that run may still take.
+        """
         with self._lock:
             if isinstance(self._backend, _Owner):
                 self._backend.close(drain_seconds)
 
 
+_ARMING: Final = frozenset({("WAIT", "START"), ("STEP", "RETRY"), ("CALLBACK", "START"), ("CHAINED_INVOKE", "START")})
 _ENDS: Final = frozenset({"ExecutionSucceeded", "ExecutionFailed", "ExecutionTimedOut", "ExecutionStopped"})

@@ -149,6 +149,7 @@ class Control:
         self._secret = secrets.token_hex(16)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=CONNECTIONS_MAX)
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="durableflow-control", daemon=True)
         self._thread.start()
 
@@ -158,7 +159,8 @@ class Control:
         return Address(pid=os.getpid(), port=self._listener.getsockname()[1], secret=self._secret)
 
     def close(self) -> None:
-        """Accept nobody any more; requests that are being answered end with the process or with what they wait for."""
+        """Accept nobody any more; who is being served gets a good answer, or none and asks the next owner."""
+        self._is_closed.set()
         # Closing alone does not wake a thread that waits in accept.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
@@ -195,7 +197,8 @@ class Control:
         if request is None:
             return
         answer = self._answer(str(request.get("method")), cast("dict[str, Any]", request.get("members")))
-        Channel(connection).send(answer)
+        if "reply" in answer or not self._is_closed.is_set():
+            Channel(connection).send(answer)
 
     def _answer(self, method: str, members: dict[str, Any]) -> Object:
         try:
@@ -206,7 +209,8 @@ class Control:
         except DurableflowError as error:
             return {"problem": error.problem.to_json()}
         except Exception as error:  # the edge to another process: it gets a message, the log the traceback
-            logger.exception("a request of another process could not be answered")
+            if not self._is_closed.is_set():
+                logger.exception("a request of another process could not be answered")
             message = f"the process that owns the store could not answer: {type(error).__name__}: {error}"
             return {"problem": {"code": "DF761", "message": message, "hint": None}}
 

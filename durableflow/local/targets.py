@@ -13,6 +13,7 @@ Source: language.md 11 and 12, rules 43, 52, 60.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import blake2b
@@ -124,20 +125,24 @@ class Targets:
 
     def _ask_for(self, workflow: str) -> None:
         """Follow the chained invokes of a workflow."""
-        with self._lock:
-            if workflow in self._asked_for:
-                return
-            self._asked_for.add(workflow)
-        try:
-            plan = self.workflow(workflow).plan
-        except (WorkflowError, UsageError):
-            return  # a function all the same: whoever invokes it hears what is wrong with it
-        for name in self._invoked(plan):
-            self._ask_for(name)
+        waiting, seen = [workflow], set[str]()
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            with self._lock:
+                self._asked_for.add(name)
+            # One that cannot be compiled is a function all the same: whoever invokes it hears what is wrong with it.
+            with suppress(WorkflowError, UsageError):
+                waiting += self._invoked(self.workflow(name).plan)
 
     def _invoked(self, plan: Plan) -> set[str]:
-        """Return the workflows of the project that a plan may invoke."""
-        known = self.project.workflows if self.project else {}
+        """Return the workflows that a plan may invoke."""
+        with self._lock:
+            known = set(self._registered)
+        if self.project:
+            known.update(self.project.workflows)
         keys = {name: name for name in known}
         for (name, number), target in self._declared.items():
             if isinstance(target, WorkflowTarget) and target.workflow in known:
@@ -145,7 +150,7 @@ class Targets:
         found: set[str] = set()
         for node in walk(plan.states):
             if isinstance(node, Invoke):
-                for text in node.allow if node.allow else (node.function.constant,):
+                for text in node.allow or (node.function.constant,):
                     found |= {workflow for key, workflow in keys.items() if _names(text, key)}
         return found
 

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from durableflow.errors import UsageError, WorkflowError
+from durableflow.local.jobs import Function, Job
+from durableflow.local.targets import Targets, version
+from durableflow.local.workers import Command, Durable, End, Fixed, Python
+from durableflow.project import load_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from durableflow.project import ProjectContext
+
+FUNCTIONS = """
+    durableflow: "1"
+    env: {TABLE: orders, REGION: eu}
+    functions:
+      inventory:live: {python: "functions.inventory:handler"}
+      legacy: {command: [node, legacy.js]}
+      fraud:
+        - {result: {score: 1}}
+        - {error: {name: Busy, message: later, data: {in: 5}}}
+      rate: {result: null}
+      parcels:live: {workflow: shipping}
+      risk:1: {durable: "functions.risk:handler"}
+      pricing: {http: "http://127.0.0.1:9000/2015-03-31/functions/function/invocations"}
+      ledger: {lambda: "arn:aws:lambda:eu-west-1:123456789012:function:ledger:live"}
+"""
+ORDER = """
+    durableflow: "1"
+    name: order
+    states:
+      - {name: ship, type: invoke, function: "parcels:live"}
+      - {name: note, type: invoke, function: "{{ input.function }}", allow: ["mail*"]}
+"""
+WORKFLOW = """
+    durableflow: "1"
+    name: NAME
+    states:
+      - {name: done, type: pass, output: 1}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> ProjectContext:
+    return made(tmp_path, order=ORDER, shipping=WORKFLOW, mailing=WORKFLOW, unrelated=WORKFLOW)
+
+
+def made(folder: Path, functions: str = FUNCTIONS, **workflows: str) -> ProjectContext:
+    (folder / "durableflow.yaml").write_text(textwrap.dedent(functions))
+    (folder / "workflows").mkdir()
+    for name, text in workflows.items():
+        (folder / "workflows" / f"{name}.yaml").write_text(textwrap.dedent(text).replace("NAME", name))
+    return load_project(folder / "durableflow.yaml")
+
+
+def job(targets: Targets, name: str, *, call_number: int = 0) -> Job:
+    function = targets.resolve(name)
+    assert function is not None
+    durable: Any = {"kind": "durable", "event": {"DurableExecutionArn": "arn"}}
+    plain: Any = {"kind": "plain", "payload": '{"a":1}'}
+    return Job(
+        id="j1",
+        function=function,
+        execution_arn="arn",
+        tenant_id="blue",
+        call_number=call_number,
+        operation_name="the_state",
+        **(durable if function.is_durable else plain),
+    )
+
+
+def end_of(targets: Targets, name: str, *, call_number: int = 0) -> End:
+    task = targets.task(job(targets, name, call_number=call_number))
+    assert isinstance(task, Fixed)
+    return task.end
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "inventory:live",
+        "123456789012:function:inventory:live",
+        "arn:aws:lambda:eu-west-1:123456789012:function:inventory:live",
+    ],
+)
+def test_a_function_is_found_by_each_form_of_its_name(project: ProjectContext, name: str) -> None:
+    assert Targets(project).resolve(name) == Function(
+        name="inventory", version=version("live"), is_durable=False, retention_days=14
+    )
+
+
+@pytest.mark.parametrize("name", ["legacy", "legacy:$LATEST"])
+def test_a_name_without_qualifier_is_the_latest(project: ProjectContext, name: str) -> None:
+    found = Targets(project).resolve(name)
+    assert found is not None
+    assert found.version == "$LATEST"
+
+
+@pytest.mark.parametrize("name", ["inventory", "inventory:blue", "nowhere", "legacy:1", "risk:2", "", "a b", "order"])
+def test_what_nobody_declares_is_no_function(project: ProjectContext, name: str) -> None:
+    assert Targets(project).resolve(name) is None
+
+
+def test_an_alias_is_a_version_number_that_leads_back_to_it(project: ProjectContext) -> None:
+    targets = Targets(project)
+    assert version("live").isdigit()
+    assert version("live") != version("beta")
+    assert targets.resolve(f"inventory:{version('live')}") == targets.resolve("inventory:live")
+    assert version("7") == "7"
+
+
+def test_without_a_project_there_are_the_registered_workflows(project: ProjectContext, tmp_path: Path) -> None:
+    plan = Targets(project).workflow("shipping").plan
+    targets = Targets()
+    assert targets.resolve("shipping") is None
+    targets.register(plan, tmp_path / "elsewhere")
+    assert targets.resolve("shipping") == Function(name="shipping")
+    task = targets.task(job(targets, "shipping"))
+    assert isinstance(task, Durable)
+    assert task.plan is plan
+    assert task.event == {"DurableExecutionArn": "arn"}
+    assert task.environment.roots == (tmp_path / "elsewhere",)
+
+
+# Workflows of a project.
+
+
+def test_workflows_are_functions_once_somebody_asks_for_them_or_for_one_that_invokes_them(
+    project: ProjectContext,
+) -> None:
+    targets = Targets(project)
+    targets.ask_for("order")
+    names = {name for name in ("order", "shipping", "mailing", "unrelated", "parcels:live") if targets.resolve(name)}
+    assert names == {"order", "shipping", "mailing", "parcels:live"}
+
+
+def test_a_function_may_be_a_workflow(project: ProjectContext) -> None:
+    targets = Targets(project)
+    found = targets.resolve("parcels:live")
+    assert found is not None
+    assert found.is_durable
+    task = targets.task(job(targets, "parcels:live"))
+    assert isinstance(task, Durable)
+    assert task.plan.name == task.label == "shipping"
+
+
+def test_a_registered_workflow_takes_the_place_of_the_file(project: ProjectContext, tmp_path: Path) -> None:
+    targets = Targets(project)
+    first = targets.workflow("shipping")
+    changed = targets.workflow("mailing").plan.__class__(name="shipping", states=first.plan.states, version="2")
+    targets.register(changed, tmp_path)
+    assert targets.workflow("shipping").plan is changed
+
+
+def test_a_workflow_that_does_not_compile_is_a_function_whose_job_says_why(tmp_path: Path) -> None:
+    targets = Targets(made(tmp_path, order=ORDER, shipping=WORKFLOW + "      - {name: done, type: pass}"))
+    targets.ask_for("order")
+    assert targets.resolve("shipping") is not None
+    with pytest.raises(WorkflowError, match="done"):
+        targets.task(job(targets, "shipping"))
+
+
+def test_a_workflow_that_does_not_exist_is_said_so(project: ProjectContext) -> None:
+    with pytest.raises(UsageError, match="there is no workflow 'nowhere' here") as caught:
+        Targets(project).ask_for("nowhere")
+    assert caught.value.code == "DF754"
+
+
+def test_deploy_bounds_executions_here_too(tmp_path: Path) -> None:
+    project = made(tmp_path, FUNCTIONS + "    deploy: {function: f, execution_timeout: 2h, retention: 3d}\n")
+    found = Targets(project).resolve("parcels:live")
+    assert found is not None
+    assert (found.execution_timeout_seconds, found.retention_days) == (7200, 3)
+
+
+# Plain targets.
+
+
+def test_a_python_target_runs_from_the_project_folder_with_its_environment(
+    project: ProjectContext, tmp_path: Path
+) -> None:
+    targets = Targets(project, {"REGION": "us"})
+    task = targets.task(job(targets, "inventory:live"))
+    assert isinstance(task, Python)
+    assert (task.handler, task.payload, task.tenant_id) == ("functions.inventory:handler", '{"a":1}', "blue")
+    assert (task.label, task.function_name) == ("the_state", "inventory")
+    assert (task.environment.roots, task.environment.folder) == ((tmp_path,), tmp_path)
+    assert dict(task.environment.env) == {"TABLE": "orders", "REGION": "us"}
+
+
+def test_a_command_runs_in_the_project_folder(project: ProjectContext, tmp_path: Path) -> None:
+    targets = Targets(project)
+    task = targets.task(job(targets, "legacy"))
+    assert isinstance(task, Command)
+    assert (task.arguments, task.environment.folder, task.payload) == (("node", "legacy.js"), tmp_path, '{"a":1}')
+
+
+def test_a_list_gives_one_answer_for_each_call_and_repeats_its_last(project: ProjectContext) -> None:
+    targets = Targets(project)
+    busy = {"ErrorType": "Busy", "ErrorMessage": "later", "ErrorData": '{"in":5}'}
+    assert end_of(targets, "fraud") == End(text='{"score":1}')
+    assert end_of(targets, "fraud", call_number=1).error == busy
+    assert end_of(targets, "fraud", call_number=9).error == busy
+
+
+def test_a_single_answer_is_always_given(project: ProjectContext) -> None:
+    assert end_of(Targets(project), "rate", call_number=3) == End(text="null")
+
+
+@pytest.mark.parametrize("name", ["risk:1", "pricing", "ledger"])
+def test_what_cannot_run_here_yet_says_so(project: ProjectContext, name: str) -> None:
+    error = end_of(Targets(project), name).error
+    assert error is not None
+    assert error["ErrorType"] == "InvalidRuntimeException"
+    assert "this version of durableflow cannot run here" in error["ErrorMessage"]
+
+
+def test_a_job_whose_function_has_gone_is_an_error(project: ProjectContext) -> None:
+    gone = job(Targets(project), "rate")
+    task = Targets().task(gone)
+    assert isinstance(task, Fixed)
+    assert task.end.error is not None
+    assert task.end.error["ErrorType"] == "ResourceNotFoundException"
