@@ -61,7 +61,9 @@ def ratios(costs: Sequence[Cost], references: Sequence[Cost]) -> list[float]:
     return [cost.cpu / reference.cpu for cost, reference in zip(costs, references, strict=True)]
 
 
-def figure(bench: str, metric: str, values: Sequence[float], unit: str, *, bar: float | None = None, **facts: object) -> None:
+def figure(
+    bench: str, metric: str, values: Sequence[float], unit: str, *, bar: float | None = None, **facts: object
+) -> None:
     """Print a figure: the median of its values, their spread, and the most it may be (`bar`), where that is settled."""
     median = statistics.median(values)
     line: dict[str, object] = {"bench": bench, "metric": metric, "value": _short(median), "unit": unit}

@@ -59,7 +59,9 @@ def _replays(
         )
         cpu[count] = [cost.cpu for cost in costs["decide"]]
         bar = RATIO_BAR if count == 1_000 else None
-        figure("replay", "replay/json.loads", ratios(costs["decide"], costs["loads"]), "ratio", bar=bar, n=count, **facts)
+        figure(
+            "replay", "replay/json.loads", ratios(costs["decide"], costs["loads"]), "ratio", bar=bar, n=count, **facts
+        )
         figure("replay", "first replay/json.loads", ratios(costs["first"], costs["loads"]), "ratio", n=count, **facts)
         per_operation = [cost * 1e6 / count for cost in cpu[count]]
         figure("replay", "CPU for each operation", per_operation, "us", n=count, **facts)

@@ -86,7 +86,7 @@ def operations(count: int, kind: Kind, size: int = SMALL) -> list[dict[str, Any]
     return made
 
 
-def event(state: list[dict[str, Any]], token: str = "token-0") -> dict[str, Any]:  # noqa: S107 - no secret
+def event(state: list[dict[str, Any]], token: str = "token-0") -> dict[str, Any]:
     """Return an invocation event with a recorded state."""
     return {
         "DurableExecutionArn": ARN,

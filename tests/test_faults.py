@@ -1,11 +1,15 @@
 """What failures are called, and what matches them."""
 
+from typing import TYPE_CHECKING
+
 import pytest
 from botocore.session import get_session
 
 from durableflow import faults
 from durableflow.errors import Fault, Origin
-from durableflow.operations import Operation
+
+if TYPE_CHECKING:
+    from durableflow.operations import Operation
 
 
 def test_the_error_shapes_of_invoke_are_those_of_botocore() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memory_service import MemoryService
 
@@ -15,9 +14,13 @@ from durableflow.compiler import compile_workflow
 from durableflow.decision import Call, Completion
 from durableflow.driver import run_invocation
 from durableflow.errors import Fault
-from durableflow.plan import Plan
 from durableflow.source import Source
 from durableflow.work import check_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from durableflow.plan import Plan
 
 
 def plan_of(text: str) -> Plan:

@@ -1,7 +1,7 @@
 """Payments through a gateway that is sometimes away.
 
-A gateway knows a charge by its idempotency key, `context.idempotency_key`, which is the same for every attempt of a step:
-an attempt that was cut off after the gateway had answered charges nobody twice.
+A gateway knows a charge by its idempotency key (`context.idempotency_key`), which is the same for every attempt of a
+step: an attempt that was cut off after the gateway had answered charges nobody twice.
 """
 
 from __future__ import annotations
