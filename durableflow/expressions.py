@@ -294,7 +294,6 @@ def _spelled(tree: Tree) -> str:
 
 _UNSETTLED = frozenset({"name", "local", "attr", "item", "if", "filter", "call"})
 _PASSING = frozenset({"const", "name", "local", "not", "compare", "test"})
-_CONTAINERS = frozenset({list, dict})
 _PLAIN = frozenset({str, int, float, bool, type(None), list, dict})
 
 
@@ -320,9 +319,9 @@ def _kept(tree: Tree) -> _Run:
         return run
 
     def kept(frame: _Frame) -> Any:
-        made = run(frame)
-        if made.__class__ in _CONTAINERS:
-            frame[1].weigh(made)
+        made: Any = run(frame)
+        if isinstance(made, (list, dict)):
+            frame[1].weigh(cast("Json", made))
         return made
 
     return kept
@@ -388,7 +387,7 @@ def _attr(base: Tree, key: str | int) -> _Run:
     run = _raw(base)
 
     def attr(frame: _Frame) -> Any:
-        found = run(frame)
+        found: Any = run(frame)
         for key, base in steps:
             if found.__class__ is dict and key in found:
                 found = found[key]
