@@ -319,9 +319,9 @@ def _kept(tree: Tree) -> _Run:
         return run
 
     def kept(frame: _Frame) -> Any:
-        made: Any = run(frame)
+        made: Json = run(frame)
         if isinstance(made, (list, dict)):
-            frame[1].weigh(cast("Json", made))
+            frame[1].weigh(made)
         return made
 
     return kept
