@@ -897,7 +897,8 @@ class _Reader:
             case [] if not node.kwargs:
                 pass
             case _:
-                self.problem("DF206", f"'{node.name}' needs the name of a test in quotes", None, place)
+                hint = "write it as in select('odd') or selectattr('name', 'defined')"
+                self.problem("DF206", f"'{node.name}' needs the name of a test in quotes", hint, place)
         return _node("select", subject, key, name, arguments, node.name.startswith("select"))
 
     def test(self, node: nodes.Test) -> Tree:
@@ -926,7 +927,8 @@ class _Reader:
                 self.problem("DF205", f"there is no function called '{shown(callee.name)}'", hint, place)
                 return _NOTHING
             case _:
-                self.problem("DF205", "this cannot be called", None, self.place(node.lineno, end))
+                hint = f"the functions are {', '.join(sorted(_FUNCTION_NAMES))}"
+                self.problem("DF205", "this cannot be called", hint, self.place(node.lineno, end))
                 return _NOTHING
         place = self.place(callee.lineno, end)
         if self.has_stars(node, place):
@@ -950,7 +952,7 @@ class _Reader:
         parameters = _parameters(sort, name)
         if parameters and parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL:
             if named:
-                self.problem("DF206", f"'{name}' takes no named arguments", None, place)
+                self.problem("DF206", f"'{name}' takes no named arguments", "write them without their names", place)
             return self.expressions(given)
         names = [parameter.name for parameter in parameters]
         takes = f"it takes ({', '.join(names)})" if names else "it takes none"
