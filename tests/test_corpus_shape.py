@@ -21,13 +21,13 @@ SECONDS = 2
 
 def problems(case: Case) -> tuple[Diagnostic, ...]:
     document = read_bytes(case.make(), case.name)
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         decode_workflow(document)
     except WorkflowError as error:
         return error.problems
     finally:
-        assert time.perf_counter() - started < SECONDS
+        assert time.process_time() - started < SECONDS
     return ()
 
 
@@ -55,8 +55,8 @@ def test_ten_thousand_problems_take_no_longer_than_their_reading_allows() -> Non
     row = "{type: invoke, functoin: f, jitter: 1, timeout: soon}"
     text = f"{HEAD}states:\n" + "".join(f"  - {row}\n" for _ in range(2500))
     document = read_bytes(text.encode(), "workflow.yaml")
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(WorkflowError) as caught:
         decode_workflow(document)
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     assert len(caught.value.problems) == 4 * 2500

@@ -293,11 +293,11 @@ def test_thousands_of_wrong_names_are_all_reported_in_time() -> None:
     states = "\n".join(
         f"  - {{name: s{i}, type: pass, next: t{i}, output: '{{{{ vars.v{i} }}}}'}}" for i in range(3_000)
     )
-    started = time.perf_counter()
+    started = time.process_time()
     found = problems_of(f'durableflow: "1"\nname: big\nstates:\n{states}\n')
     assert sum(p.code == "DF302" for p in found) == 3_000
     assert sum(p.code == "DF233" for p in found) == 3_000
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_too_many_templates_are_refused_before_they_are_parsed() -> None:

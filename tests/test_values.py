@@ -114,10 +114,10 @@ def test_brackets_inside_strings_and_brackets_side_by_side_are_not_nesting() -> 
 
 @pytest.mark.parametrize("text", ["[" * 1_000_000, '{"a":' * 100_000, "[" * 150 + '"' + '[\\"' * 300_000])
 def test_hostile_nesting_is_refused_at_once(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ValueRefusedError):
         from_text(text)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 class Colour(str, enum.Enum):  # noqa: UP042 - the older kind, which prints as Colour.RED
