@@ -68,6 +68,7 @@ class World:
     clock: ManualClock = field(default_factory=ManualClock)
     jobs: list[Job] = field(default_factory=list)
     told: list[tuple[str, Any]] = field(default_factory=list)
+    entropy: Callable[[int], bytes] = field(default_factory=predictable)
 
     def __post_init__(self) -> None:
         _OPEN.append(self.store)
@@ -78,7 +79,7 @@ class World:
             invoker=self,
             limits=self.limits,
             retries=self.retries,
-            entropy=predictable(),
+            entropy=self.entropy,
         )
         self.service.subscribe(lambda arn, event: self.told.append((arn, event)))
 
