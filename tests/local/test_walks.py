@@ -1,17 +1,13 @@
 """Whatever handlers, clients, time and kills do, the service keeps its word (reliability.md I7-I15, I18, I26)."""
 
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from scripted import (
     ERROR,
     PENDING,
@@ -33,27 +29,6 @@ from durableflow.local.service import Function, Limits
 from durableflow.local.store import open_store
 from durableflow.operations import TERMINAL, operation_from_reply
 
-IDS = st.sampled_from(["a", "b", "c"])
-PARENTS = st.just({}) | st.just({"ParentId": "x"})
-
-
-def _context(id_: str, action: str, members: Any, *, is_replayed: bool) -> Any:
-    return context(action, id_, **members, **({"ContextOptions": {"ReplayChildren": True}} if is_replayed else {}))
-
-
-# Ids speak of types, so that most updates fit; `x` is the context that others may be in.
-UPDATES = st.one_of(
-    st.builds(lambda n, action, members: step(action, f"s-{n}", **members), IDS, st.sampled_from(["START", "SUCCEED", "FAIL"]), PARENTS),
-    st.builds(lambda n, seconds: retry(seconds, f"s-{n}", Error=ERROR), IDS, st.integers(1, 3)),
-    st.builds(lambda n, seconds, members: wait(seconds, f"w-{n}", **members), IDS, st.integers(1, 5), PARENTS),
-    st.builds(lambda n: {"Id": f"w-{n}", "Type": "WAIT", "Action": "CANCEL"}, IDS),
-    st.builds(lambda n, seconds: callback(f"c-{n}", TimeoutSeconds=seconds), IDS, st.integers(0, 9)),
-    st.builds(lambda n, name, members: call(name, f"i-{n}", **members), IDS, st.sampled_from(["echo", "child", "none"]), PARENTS),
-    st.builds(_context, st.sampled_from(["x", "y"]), st.sampled_from(["START", "SUCCEED"]), PARENTS, is_replayed=st.booleans()),
-)  # fmt: skip
-OUTPUTS = st.sampled_from([PENDING, PENDING, PENDING, SUCCEEDED, {"Status": "FAILED"}, "nonsense"])
-ERRORS = st.sampled_from([{"ErrorType": "Throttled"}, {"ErrorType": "Runtime.ExitError", "ErrorMessage": "gone"}])
-
 
 def _tried(request: Callable[[], Any]) -> tuple[Any, ServiceError | None]:
     """Return the reply to a request, or what refused it."""
@@ -61,6 +36,13 @@ def _tried(request: Callable[[], Any]) -> tuple[Any, ServiceError | None]:
         return request(), None
     except ServiceError as error:
         return None, error
+
+
+T = TypeVar("T")
+
+
+def picked(choices: Sequence[T], pick: int) -> T | None:
+    return choices[pick % len(choices)] if choices else None
 
 
 @dataclass
@@ -75,13 +57,17 @@ class Handler:
     final: Any = None
 
 
-class Walk(RuleBasedStateMachine):
-    """A random life of a service: after every move what was promised is still true."""
+class Walk:
+    """A life of a service: after every move what was promised is still true.
 
-    @initialize(first=st.integers(0, 3), page=st.integers(1, 3))
-    def open(self, first: int, page: int) -> None:
-        self.folder = Path(tempfile.mkdtemp())
-        self.limits = Limits(first_page_operations=first, page_operations=page)
+    Args:
+        limits: how much goes into a page.
+
+    A move takes a number that picks among what it could be made with; a move that cannot be made is none.
+    """
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.folder, self.limits = folder, limits
         self.handlers: dict[str, Handler] = {}
         self.plain: set[str] = set()
         self.tokens: set[str] = set()
@@ -97,28 +83,50 @@ class Walk(RuleBasedStateMachine):
         store = open_store(self.folder / "store.db")
         return World(functions=functions, limits=self.limits, store=store, clock=self.clock, entropy=self.entropy)
 
-    def teardown(self) -> None:
-        if not hasattr(self, "world"):
-            return
-        try:
-            self._finish()
-        finally:
-            self.world.store.close()
-            shutil.rmtree(self.folder)
-
     # Moves -----------------------------------------------------------------------------------------------------------
 
-    @rule()
     def start(self) -> None:
-        if len(self.handlers) < 4:
-            self.world.service.invoke(FunctionName="flow", Payload="{}", InvocationType="Event")
+        if len(self.handlers) > 3:
+            return
+        self.world.service.invoke(FunctionName="flow", Payload="{}", InvocationType="Event")
         self._take_up()
 
-    @rule(data=st.data(), updates=st.lists(UPDATES, max_size=4))
-    def checkpoint(self, data: st.DataObject, updates: list[Any]) -> None:
-        handler = self._in_flight(data)
-        if handler is None:
-            return
+    def checkpoint(self, pick: int, updates: list[Any]) -> None:
+        if (handler := self._in_flight(pick)) is not None:
+            self._checkpoint(handler, updates)
+
+    def open(self, pick: int, update: Any, *, is_last: bool) -> None:
+        """Start something, and wait for it at once or go on with something else."""
+        if (handler := self._in_flight(pick)) is not None:
+            assert self._checkpoint(handler, [{**update, "Id": self._new_id(handler)}])
+            if is_last:
+                self._end(handler, output=PENDING)
+
+    def nest(self, pick: int, closed: list[str], *, is_replayed: bool) -> None:
+        """Start a context in a context and a step in that, and close some of them."""
+        if (handler := self._in_flight(pick)) is not None:
+            new = self._new_id(handler)
+            outer, inner, last = f"{new}-o", f"{new}-i", f"{new}-s"
+            assert self._checkpoint(
+                handler,
+                [
+                    context("START", outer),
+                    context("START", inner, ParentId=outer),
+                    step("START", last, ParentId=inner),
+                ],
+            )
+            made = {
+                "step": step("SUCCEED", last, ParentId=inner),
+                "inner": context("SUCCEED", inner, ParentId=outer),
+                "outer": context("SUCCEED", outer, ContextOptions={"ReplayChildren": is_replayed}),
+            }
+            assert self._checkpoint(handler, [update for name, update in made.items() if name in closed])
+
+    def _new_id(self, handler: Handler) -> str:
+        return f"n-{len(self._recorded(handler))}"
+
+    def _checkpoint(self, handler: Handler, updates: list[Any]) -> bool:
+        """Send a batch and see what comes of it; say whether it was accepted."""
         before = self._recorded(handler)
         request = {"DurableExecutionArn": handler.arn, "CheckpointToken": handler.token}
         send = partial(self.world.service.checkpoint_durable_execution, **request, ClientToken=handler.token)
@@ -127,7 +135,7 @@ class Walk(RuleBasedStateMachine):
             assert refusal.name == "InvalidParameterValueException"
             assert "token" not in refusal.problem.message
             assert self._recorded(handler) == before
-            return
+            return False
         events = self.world.events(handler.arn)
         assert (send(Updates=updates), self.world.events(handler.arn)) == (reply, events)
         with pytest.raises(ServiceError, match="Invalid checkpoint token"):
@@ -137,23 +145,18 @@ class Walk(RuleBasedStateMachine):
         # The delta is complete: with it the handler knows all that is recorded.
         assert handler.seen == handler.seen | self._visible(handler)
         self._take_up()
+        return True
 
-    @rule(data=st.data(), output=OUTPUTS)
-    def answer(self, data: st.DataObject, output: Any) -> None:
-        handler = self._in_flight(data)
-        if handler is not None:
+    def answer(self, pick: int, output: Any) -> None:
+        if (handler := self._in_flight(pick)) is not None:
             self._end(handler, output=output)
 
-    @rule(data=st.data(), error=ERRORS)
-    def fail(self, data: st.DataObject, error: Any) -> None:
-        handler = self._in_flight(data)
-        if handler is not None:
+    def fail(self, pick: int, error: Any) -> None:
+        if (handler := self._in_flight(pick)) is not None:
             self._end(handler, error=error)
 
-    @rule(data=st.data())
-    def record_the_outcome(self, data: st.DataObject) -> None:
-        handler = self._in_flight(data)
-        if handler is None:
+    def record_the_outcome(self, pick: int) -> None:
+        if (handler := self._in_flight(pick)) is None:
             return
         reply = self.world.service.checkpoint_durable_execution(
             DurableExecutionArn=handler.arn, CheckpointToken=handler.token, Updates=[ending(Payload='"large"')]
@@ -162,17 +165,15 @@ class Walk(RuleBasedStateMachine):
         self._end(handler, error=ERROR)
         assert self.world.describe(handler.arn)["Result"] == '"large"'
 
-    @rule(data=st.data(), is_good=st.booleans())
-    def end_target(self, data: st.DataObject, is_good: bool) -> None:
-        if not self.plain:
+    def end_target(self, pick: int, *, is_good: bool) -> None:
+        job_id = picked(sorted(self.plain), pick)
+        if job_id is None:
             return
-        job_id = data.draw(st.sampled_from(sorted(self.plain)))
         self.plain.remove(job_id)
         self.world.service.invocation_ended(job_id, **({"text": "3"} if is_good else {"error": ERROR}))
         self._take_up()
 
-    @rule(data=st.data(), is_good=st.booleans())
-    def answer_callback(self, data: st.DataObject, is_good: bool) -> None:
+    def answer_callback(self, pick: int, *, is_good: bool) -> None:
         found = [
             (handler.arn, operation["Id"], operation["CallbackDetails"]["CallbackId"])
             for handler in self.handlers.values()
@@ -181,9 +182,9 @@ class Walk(RuleBasedStateMachine):
         ]
         if not found:
             return
-        arn, id_, callback_id = data.draw(st.sampled_from(found))
+        arn, id_, callback_id = found[pick % len(found)]
         before = self._recorded(self.handlers[arn])
-        is_open = next(o for o in before if o["Id"] == id_)["Status"] == "STARTED"
+        is_open = next(o for o in before if o["Id"] == id_)["Status"] == "STARTED" and not self._has_run_out(arn, id_)
         is_running = self.world.describe(arn)["Status"] == "RUNNING"
         others = {a: self._recorded(h) for a, h in self.handlers.items() if a != arn}
         success = partial(self.world.service.send_durable_execution_callback_success, Result=b"5")
@@ -198,22 +199,25 @@ class Walk(RuleBasedStateMachine):
         assert {a: self._recorded(h) for a, h in self.handlers.items() if a != arn} == others
         self._take_up()
 
-    @rule(data=st.data())
-    def stop(self, data: st.DataObject) -> None:
-        if not self.handlers:
-            return
-        arn = data.draw(st.sampled_from(sorted(self.handlers)))
-        self.world.service.stop_durable_execution(DurableExecutionArn=arn)
+    def _has_run_out(self, arn: str, id_: str) -> bool:
+        started = next(e for e in self.world.events(arn) if (e["EventType"], e.get("Id")) == ("CallbackStarted", id_))
+        timeout = started["CallbackStartedDetails"].get("Timeout")
+        return timeout is not None and (started["EventTimestamp"] + timeout) * 1000 <= self.world.clock.moment
+
+    def stop(self, pick: int) -> None:
+        arn = picked(sorted(self.handlers), pick)
+        if arn is not None:
+            self.world.service.stop_durable_execution(DurableExecutionArn=arn)
         self._take_up()
 
-    @rule(seconds=st.integers(0, 12))
-    def sleep(self, seconds: int) -> None:
-        self.world.sleep(seconds)
-        due = self.world.service.next_due()
-        assert due is None or due > self.world.clock.moment
-        self._take_up()
+    def let_time_pass(self, seconds: int, *, is_noticed: bool) -> None:
+        self.world.clock.moment += seconds * 1000
+        if is_noticed:
+            self.world.service.run_due()
+            due = self.world.service.next_due()
+            assert due is None or due > self.world.clock.moment
+            self._take_up()
 
-    @rule()
     def kill(self) -> None:
         self.world.store._connection.close()
         before = {arn: handler.history for arn, handler in self.handlers.items()}
@@ -227,7 +231,11 @@ class Walk(RuleBasedStateMachine):
 
     # What must be true -----------------------------------------------------------------------------------------------
 
-    @invariant()
+    def check(self) -> None:
+        self.histories_only_grow_and_are_words_of_the_protocol()
+        self.what_has_ended_stays_as_it_is()
+        self.whoever_waits_can_be_woken()
+
     def histories_only_grow_and_are_words_of_the_protocol(self) -> None:
         for handler in self.handlers.values():
             events = self.world.events(handler.arn)
@@ -236,7 +244,6 @@ class Walk(RuleBasedStateMachine):
             assert [event["EventId"] for event in events] == list(range(1, len(events) + 1))
             self._check(handler, events)
 
-    @invariant()
     def what_has_ended_stays_as_it_is(self) -> None:
         for handler in self.handlers.values():
             found = self.world.describe(handler.arn)
@@ -246,7 +253,6 @@ class Walk(RuleBasedStateMachine):
                 handler.final = final
                 handler.job_id = None
 
-    @invariant()
     def whoever_waits_can_be_woken(self) -> None:
         for handler in self.handlers.values():
             if handler.job_id is None and self.world.describe(handler.arn)["Status"] == "RUNNING":
@@ -277,7 +283,13 @@ class Walk(RuleBasedStateMachine):
         if self.world.describe(handler.arn)["Status"] != "RUNNING":
             return
         held = {id_ for id_, found in recorded.items() if found["Status"] in TERMINAL} - ended
-        assert held == set() or handler.job_id is not None, "an event is held back while an invocation runs only"
+        if handler.job_id is None:
+            assert held == set(), "an event is held back while an invocation runs only"
+        else:
+            # What is in a context that the handler has closed itself is no longer sent in pages.
+            visible = self._visible(handler).keys() & handler.seen.keys()
+            told = {id_ for id_ in visible if handler.seen[id_]["Status"] in TERMINAL}
+            assert ended & visible == told, "an event has a number as soon as its handler was told of it"
 
     # Views -----------------------------------------------------------------------------------------------------------
 
@@ -302,9 +314,8 @@ class Walk(RuleBasedStateMachine):
                 visible[found["Id"]] = found
         return visible
 
-    def _in_flight(self, data: st.DataObject) -> Handler | None:
-        found = sorted(arn for arn, handler in self.handlers.items() if handler.job_id is not None)
-        return self.handlers[data.draw(st.sampled_from(found))] if found else None
+    def _in_flight(self, pick: int) -> Handler | None:
+        return picked([handler for handler in self.handlers.values() if handler.job_id is not None], pick)
 
     # The handler's side ----------------------------------------------------------------------------------------------
 
@@ -323,6 +334,9 @@ class Walk(RuleBasedStateMachine):
         while self.world.jobs:
             job = self.world.job()
             if job.kind == "plain":
+                caller = self.handlers[job.execution_arn or ""]
+                status = next(o["Status"] for o in self._recorded(caller) if o["Id"] == job.operation_id)
+                assert status == "STARTED", "a target whose result is recorded never runs again"
                 self.plain.add(job.id)
                 continue
             assert job.event is not None
@@ -351,7 +365,7 @@ class Walk(RuleBasedStateMachine):
             handler.seen |= {operation["Id"]: operation_from_reply(operation) for operation in page["Operations"]}
             marker = page.get("NextMarker")
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Let everything come to its end: nothing is stuck, and all views agree (I26)."""
         for _ in range(200):
             if not self._end_what_runs():
@@ -362,6 +376,13 @@ class Walk(RuleBasedStateMachine):
                 self.world.service.run_due()
         listed = self.world.service.list_executions(MaxItems=1000)["DurableExecutions"]
         assert {found["DurableExecutionArn"] for found in listed} == self.handlers.keys()
+        children = [
+            event["ChainedInvokeStartedDetails"]["DurableExecutionArn"]
+            for handler in self.handlers.values()
+            for event in self.world.events(handler.arn)
+            if "DurableExecutionArn" in event.get("ChainedInvokeStartedDetails", {})
+        ]
+        assert sorted(children) == sorted(arn for arn in self.handlers if ":child:" in arn), "one child for each invoke"
         for found in listed:
             assert found["Status"] != "RUNNING", "stuck"
             described = self.world.describe(found["DurableExecutionArn"])
@@ -390,5 +411,74 @@ class Walk(RuleBasedStateMachine):
         self.world.service.send_durable_execution_callback_success(CallbackId=callback_id)
 
 
-TestWalk = Walk.TestCase
-TestWalk.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+# ---------------------------------------------------------------------------------------------------------------------
+# The dice
+
+
+def an_update(dice: Random) -> Any:
+    """Draw one of few, so that updates meet what others have recorded; ids speak of types, so that most fit."""
+    id_, members = dice.choice("ab"), dice.choice([{}, {}, {"ParentId": "x-a"}])
+    return dice.choice(
+        [
+            step(dice.choice(["START", "SUCCEED", "FAIL"]), f"s-{id_}", **members),
+            retry(dice.randint(1, 3), f"s-{id_}", Error=ERROR),
+            wait(dice.randint(1, 5), f"w-{id_}", **members),
+            {"Id": f"w-{id_}", "Type": "WAIT", "Action": "CANCEL"},
+            callback(f"c-{id_}", TimeoutSeconds=dice.randint(0, 6)),
+            call(dice.choice(["echo", "child", "none"]), f"i-{id_}", **members),
+            context(dice.choice(["START", "SUCCEED"]), f"x-{id_}"),
+        ]
+    )
+
+
+def something_to_wait_for(dice: Random) -> Any:
+    return dice.choice(
+        [
+            wait(dice.randint(1, 5)),
+            callback(TimeoutSeconds=dice.randint(0, 6)),
+            call(dice.choice(["echo", "child"])),
+            retry(dice.randint(1, 3), Error=ERROR),
+        ]
+    )
+
+
+def a_coin(dice: Random) -> bool:
+    return dice.random() < 0.5
+
+
+def a_number(dice: Random) -> int:
+    return dice.randrange(12)
+
+
+MOVES: dict[Callable[[Walk, Random], None], int] = {
+    lambda walk, dice: walk.checkpoint(a_number(dice), [an_update(dice) for _ in range(dice.randrange(4))]): 8,
+    lambda walk, dice: walk.open(a_number(dice), something_to_wait_for(dice), is_last=a_coin(dice)): 8,
+    lambda walk, dice: walk.answer(a_number(dice), PENDING): 6,
+    lambda walk, dice: walk.answer_callback(a_number(dice), is_good=a_coin(dice)): 6,
+    lambda walk, dice: walk.let_time_pass(dice.randint(1, 6), is_noticed=a_coin(dice)): 6,
+    lambda walk, dice: walk.end_target(a_number(dice), is_good=a_coin(dice)): 5,
+    lambda walk, dice: walk.nest(
+        a_number(dice), dice.sample(["step", "inner", "outer"], dice.randrange(4)), is_replayed=a_coin(dice)
+    ): 3,
+    lambda walk, _: walk.start(): 3,
+    lambda walk, dice: walk.fail(
+        a_number(dice), dice.choice([{"ErrorType": "Throttled"}, {"ErrorType": "Runtime.ExitError"}])
+    ): 2,
+    lambda walk, _: walk.kill(): 2,
+    lambda walk, dice: walk.answer(a_number(dice), dice.choice([SUCCEEDED, {"Status": "FAILED"}, "nonsense"])): 1,
+    lambda walk, dice: walk.record_the_outcome(a_number(dice)): 1,
+    lambda walk, dice: walk.stop(a_number(dice)): 1,
+}
+"""With how often each is made: those that bring an execution on are the frequent ones."""
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_service_keeps_its_word(tmp_path: Path, seed: int) -> None:
+    dice = Random(seed)
+    walk = Walk(tmp_path, Limits(first_page_operations=dice.randrange(4), page_operations=dice.randint(1, 3)))
+    walk.start()
+    walk.check()
+    for move in dice.choices([*MOVES], weights=[*MOVES.values()], k=60):
+        move(walk, dice)
+        walk.check()
+    walk.finish()
