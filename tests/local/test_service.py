@@ -460,6 +460,16 @@ def test_markers_are_good_for_their_token_and_their_purpose() -> None:
     assert len(state(DurableExecutionArn=run.arn, CheckpointToken=run.token)["Operations"]) == 2
 
 
+def test_a_marker_does_not_outlive_its_invocation() -> None:
+    world = World(limits=Limits(first_page_operations=0))
+    run = world.begin()
+    marker = run.event["InitialExecutionState"]["NextMarker"]
+    run.answer(error={"ErrorType": "Runtime.ExitError"})
+    run.wake()
+    with refused("InvalidParameterValueException"):
+        world.service.get_durable_execution_state(DurableExecutionArn=run.arn, CheckpointToken=run.token, Marker=marker)
+
+
 @pytest.mark.parametrize("count", [-1, 1001, True, "7"])
 def test_the_size_of_a_page_is_checked(run: Run, count: Any) -> None:
     with refused("InvalidParameterValueException"):
@@ -943,6 +953,15 @@ def test_an_execution_times_out(world: World) -> None:
     world.sleep(100)
     assert (run.status, world.history(run.arn)[-1], world.jobs) == ("TIMED_OUT", "ExecutionTimedOut", [])
     assert world.service.next_due() is None
+
+
+def test_nothing_else_happens_at_the_moment_at_which_an_execution_times_out(world: World) -> None:
+    run = world.begin(function="child")
+    run.checkpoint(wait(100))
+    run.answer(PENDING)
+    world.sleep(100)
+    assert world.history(run.arn)[-2:] == ["InvocationCompleted", "ExecutionTimedOut"]
+    assert world.service.operations(DurableExecutionArn=run.arn)[1]["Status"] == "STARTED"
 
 
 def test_what_does_not_exist_is_not_found(world: World) -> None:
