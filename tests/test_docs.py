@@ -1,27 +1,79 @@
-"""The documentation is complete: every filter, test and function has its place."""
+"""The documentation is complete and not stale: every filter, test and function with its arguments, every diagnostic."""
 
+from __future__ import annotations
+
+import inspect
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from durableflow.errors import CODES
 from durableflow.library import FILTERS, FUNCTIONS, TESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
 EXPRESSIONS = (ROOT / "docs" / "expressions.md").read_text(encoding="utf-8")
+ERRORS = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 
 
-def named(heading: str) -> set[str]:
+def rows(heading: str) -> list[str]:
+    """Return the first cells of the tables under a heading."""
     section = EXPRESSIONS.split(f"## {heading}\n")[1].split("\n## ")[0]
-    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-    return {re.split(r"\W", name)[0] for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    return [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+
+
+def usages(heading: str) -> dict[str, str]:
+    """Return by name what stands in the brackets of each entry of a table."""
+    return {
+        entry["name"]: entry["arguments"] or ""
+        for row in rows(heading)
+        for entry in re.finditer(r"`(?P<name>\w+)(?:\((?P<arguments>[^`]*)\))?`", row)
+    }
+
+
+def usage(function: Callable[..., Any]) -> str:
+    """Return the arguments of a function of the library as an author writes them, without the budget and the value."""
+    words = {None: "none", True: "true", False: "false"}
+    written: list[str] = []
+    for parameter in list(inspect.signature(function).parameters.values())[2:]:
+        default = parameter.default
+        star = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else ""
+        spelled = words[default] if default is None or isinstance(default, bool) else repr(default)
+        written.append(star + parameter.name + ("" if default is inspect.Parameter.empty else f"={spelled}"))
+    return ", ".join(written)
 
 
 def test_every_filter_is_documented_and_no_other() -> None:
-    assert named("Filters") == FILTERS.keys() | {"map", "select", "reject", "selectattr", "rejectattr"}
+    assert usages("Filters").keys() == FILTERS.keys() | {"map", "select", "reject", "selectattr", "rejectattr"}
 
 
 def test_every_test_is_documented_and_no_other() -> None:
-    assert named("Tests") == TESTS.keys() | {"defined", "undefined"}
+    assert usages("Tests").keys() == TESTS.keys() | {"defined", "undefined"}
+
+
+@pytest.mark.parametrize(
+    ("heading", "name", "function"),
+    [("Filters", *entry) for entry in FILTERS.items()] + [("Tests", *entry) for entry in TESTS.items()],
+)
+def test_the_arguments_are_documented_with_their_names_and_defaults(
+    heading: str, name: str, function: Callable[..., Any]
+) -> None:
+    assert usages(heading)[name] == usage(function)
 
 
 def test_every_function_is_documented() -> None:
     assert all(f"`{name}(" in EXPRESSIONS for name in FUNCTIONS)
+
+
+def test_every_diagnostic_is_documented_in_order_and_no_other() -> None:
+    documented = re.findall(r"^\| (DF\d+) \| (\w+) \| (.+) \|$", ERRORS, re.MULTILINE)
+    assert documented == [(code, entry.severity, entry.title) for code, entry in CODES.items()]
+
+
+def test_a_diagnostic_stands_under_the_heading_of_its_hundred() -> None:
+    for section in ERRORS.split("\n## ")[1:]:
+        assert {f"{code}xx" for code in re.findall(r"^\| (DF\d)", section, re.MULTILINE)} == {section.split()[0]}
