@@ -249,8 +249,10 @@ def test_who_does_not_know_the_secret_gets_no_answer(greeting: dict[str, Any]) -
 def test_what_is_no_greeting_ends_the_connection_and_nothing_else(data: bytes) -> None:
     with control(fine=lambda: 5) as owner:
         with connected(owner) as stream:
-            stream.sendall(data)
-            stream.shutdown(socket.SHUT_WR)
+            # The owner may have hung up before we are done: then whichever call comes next says so.
+            with suppress(OSError):
+                stream.sendall(data)
+                stream.shutdown(socket.SHUT_WR)
             with suppress(ConnectionResetError):
                 assert stream.recv(1) == b""
         assert Remote(owner.address).ask("fine", {}) == 5
