@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from bounds import cpu_seconds
 from corpus_shape import CASES
 from corpus_text import HEAD, Case
 
@@ -27,7 +28,7 @@ def problems(case: Case) -> tuple[Diagnostic, ...]:
     except WorkflowError as error:
         return error.problems
     finally:
-        assert time.process_time() - started < SECONDS
+        assert time.process_time() - started < cpu_seconds(SECONDS)
     return ()
 
 
@@ -58,5 +59,5 @@ def test_ten_thousand_problems_take_no_longer_than_their_reading_allows() -> Non
     started = time.process_time()
     with pytest.raises(WorkflowError) as caught:
         decode_workflow(document)
-    assert time.process_time() - started < SECONDS
+    assert time.process_time() - started < cpu_seconds(SECONDS)
     assert len(caught.value.problems) == 4 * 2500
