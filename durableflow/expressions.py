@@ -328,8 +328,11 @@ def _kept(tree: Tree) -> _Run:
 
 
 def _value(tree: Tree) -> _Run:
+    word = cast("list[Any]", tree)[0]
+    if word == "attr":
+        return _path(tree, is_settled=True)
     run = _raw(tree)
-    if cast("list[Any]", tree)[0] not in _UNSETTLED:
+    if word not in _UNSETTLED:
         return run
 
     def value(frame: _Frame) -> Any:
@@ -376,18 +379,23 @@ def _into(found: Any, key: str | int, base: Tree) -> Any:
 
 
 def _attr(base: Tree, key: str | int) -> _Run:
-    """Walk a whole path in one closure: conditions read little else, so its calls are most of their price."""
-    steps = [(key, base)]
-    word, *rest = cast("list[Any]", base)
-    while word == "attr":
-        base, key = rest
-        steps.append((key, base))
-        word, *rest = cast("list[Any]", base)
-    steps.reverse()
-    run = _raw(base)
+    return _path(["attr", base, key], is_settled=False)
 
-    def attr(frame: _Frame) -> Any:
-        found: Any = run(frame)
+
+def _path(tree: Tree, *, is_settled: bool) -> _Run:
+    """Walk a whole path in one closure: conditions read little else, so its calls are most of their price."""
+    steps: list[tuple[str | int, Tree]] = []
+    word, *rest = cast("list[Any]", tree)
+    while word == "attr":
+        tree, key = rest
+        steps.append((key, tree))
+        word, *rest = cast("list[Any]", tree)
+    steps.reverse()
+    root = rest[0] if word == "name" else None
+    run = _raw(tree)
+
+    def path(frame: _Frame) -> Any:
+        found: Any = run(frame) if root is None else frame[0](root)
         for key, base in steps:
             if found.__class__ is dict and key in found:
                 found = found[key]
@@ -395,9 +403,9 @@ def _attr(base: Tree, key: str | int) -> _Run:
                 found = found.get(key)
             else:
                 found = _into(found, key, base)
-        return found
+        return found if found.__class__ in _PLAIN or not is_settled else _settled(found)
 
-    return attr
+    return path
 
 
 def _item(base: Tree, key: Tree) -> _Run:

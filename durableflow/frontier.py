@@ -84,7 +84,8 @@ class Frontier:
         """Whether updates have been made whose answer has not been seen."""
         self._plan = plan
         self._visited = visited
-        self._ids = plan.operation_ids
+        self.key: Callable[[str], str] = plan.operation_ids.__getitem__
+        """The id of the operation at a path."""
         self._unvisited: set[str] = set()
         self._paths: list[str] = []
         self._started: set[str] = set()
@@ -111,8 +112,7 @@ class Frontier:
         Raises:
             ValueError: there is none.
         """
-        known = self.operations
-        known.update((operation["Id"], operation) for operation in operations)
+        known = self.operations = {operation["Id"]: operation for operation in operations}
         execution = next((o for o in known.values() if o["Type"] == "EXECUTION"), None)
         if execution is None:
             raise ValueError("the recorded state has no EXECUTION operation")
@@ -175,10 +175,6 @@ class Frontier:
             yield ANSWERED
 
     # Operations ------------------------------------------------------------------------------------------------------
-
-    def key(self, path: str) -> str:
-        """Return the id of the operation at a path."""
-        return self._ids.get(path) or self._ids.make(path)
 
     def recorded(self, key: str, kinds: Kinds, name: str, node: Node, path: str) -> Operation | None:
         """Come past an operation: return what is recorded under its id, or None.

@@ -21,13 +21,13 @@ from durableflow import faults, values
 from durableflow import operations as wire
 from durableflow.decision import Decision, Failed, Pending, Succeeded
 from durableflow.errors import Fault, ReplayError, diagnostic
-from durableflow.expressions import to_display
+from durableflow.expressions import EvaluationError, to_display
 from durableflow.frontier import Frontier
 from durableflow.operating import invoke, pause, step, wait
 from durableflow.operations import operation_id
-from durableflow.plan import END, Block, Choice, Fail, Invoke, Loop, Pass, Step, Succeed, Wait, walk
+from durableflow.plan import Block, Choice, Fail, Invoke, Loop, Pass, Step, Succeed, Wait, walk
 from durableflow.scope import NULL, Lazy, Record, Scope, Site, Timeline, Variables, World, site_of
-from durableflow.walker import Walker, evaluated, too_large
+from durableflow.walker import Walker, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -215,7 +215,7 @@ class Run:
                 site = site_of(scope, node, timeline, visit)
                 if node.when is not None:
                     # Not a generator of its own: every condition of a replay comes by here.
-                    if not self._walker.can_read(node.when):
+                    if self._frontier.is_unanswered and node.when.reads_time:
                         yield from self._frontier.answers()
                     if not _is_wanted(node.when, node, site):
                         scope.records[node.name] = Record("skipped", timeline=timeline)
@@ -225,48 +225,44 @@ class Run:
                     message = f"state '{node.name}' was visited more than {VISITS_MAX:,} times"
                     raise Fault(faults.LOOP_LIMIT, message).having(state=node.name, attempt=1)
                 scope.visits[node.name] = visit
-                target = yield from self._visit(node, site)
+                target, fault = None, None
+                try:
+                    target = yield from self._visit(node, site)
+                except Fault as raised:
+                    fault = raised
+                if fault is not None:
+                    target = yield from self._caught(node, site, fault)
                 last = scope.records[node.name]
-                if target is None:
-                    position += 1
-                elif target == END:
-                    break
-                else:
-                    position = states.positions[target]
+                target = target or node.next
+                position = position + 1 if target is None else states.positions[target]
         except _Ended as ended:
             ended.last = ended.last or last
             raise
         return last
 
-    def _visit(self, node: AnyNode, site: Site) -> Steps[str | None]:  # noqa: C901 - one case for each type
-        """Run one state; return where the flow goes on, or None for the next in order."""
-        try:
-            match node:
-                case Step():
-                    yield from step(self._walker, node, site)
-                case Invoke():
-                    yield from invoke(self._walker, node, site)
-                case Wait():
-                    yield from wait(self._walker, node, site)
-                case Choice():
-                    return (yield from self._choice(node, site)) or node.next
-                case Block():
-                    yield from self._block(node, site)
-                case Loop():
-                    yield from self._loop(node, site)
-                case Pass():
-                    yield from self._walker.finish(node, site, NULL)
-                case Succeed():
-                    yield from self._succeed(node, site)
-                case Fail():
-                    yield from self._fail(node, site)
-                case _:
-                    assert_never(node)
-        except Fault as raised:
-            fault = raised
-        else:
-            return node.next
-        return (yield from self._caught(node, site, fault)) or node.next
+    def _visit(self, node: AnyNode, site: Site) -> Steps[str | None]:  # noqa: PLR0911 - one case for each type
+        """Give what runs one state; at its end, that gives where the flow goes unless to the state's `next`."""
+        match node:
+            case Step():
+                return step(self._walker, node, site)
+            case Invoke():
+                return invoke(self._walker, node, site)
+            case Wait():
+                return wait(self._walker, node, site)
+            case Choice():
+                return self._choice(node, site)
+            case Block():
+                return self._block(node, site)
+            case Loop():
+                return self._loop(node, site)
+            case Pass():
+                return self._walker.finish(node, site, NULL)
+            case Succeed():
+                return self._succeed(node, site)
+            case Fail():
+                return self._fail(node, site)
+            case _:
+                assert_never(node)
 
     def _caught(self, node: Node, site: Site, fault: Fault) -> Steps[str | None]:
         """Let the state's catchers see a fault; return where the one that takes it goes, or raise it again."""
@@ -367,9 +363,9 @@ class Run:
 def _is_wanted(when: Program, node: Node, site: Site) -> bool:
     # A state's own catch does not cover its `when` (rule 18).
     try:
-        return bool(evaluated(when, site))
-    except Fault as fault:
-        raise fault.having(state=node.name, attempt=1) from fault
+        return when.is_true(site.lookup, site.budget)
+    except EvaluationError as error:
+        raise Fault(faults.QUERY_EVALUATION, error.message).having(state=node.name, attempt=1) from error
 
 
 def decide(

@@ -206,7 +206,8 @@ class States:
     @classmethod
     def of(cls, nodes: Sequence[AnyNode]) -> States:
         """Return the list with its positions."""
-        return cls(tuple(nodes), {node.name: position for position, node in enumerate(nodes)})
+        positions = {node.name: position for position, node in enumerate(nodes)}
+        return cls(tuple(nodes), {**positions, END: len(nodes)})
 
 
 class OperationIds(dict[str, str]):
@@ -214,8 +215,7 @@ class OperationIds(dict[str, str]):
 
     _KEPT: ClassVar[int] = 100_000
 
-    def make(self, path: str) -> str:
-        """Return the id of a path that is not here yet, and keep it."""
+    def __missing__(self, path: str) -> str:
         if len(self) >= self._KEPT:
             self.clear()
         made = self[path] = operation_id(path)

@@ -20,7 +20,7 @@ from durableflow.expressions import Budget, Undefined, View
 from durableflow.operations import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from durableflow.operations import Operation
     from durableflow.plan import AnyNode, Plan
@@ -83,28 +83,22 @@ class Timeline:
     Ends are kept as operation ids, since the end of an operation that was just reported is only known from the answer.
     """
 
-    __slots__ = ("_ends", "_known", "_latest", "_operations", "_start")
+    __slots__ = ("_known", "_latest", "_operations", "_start", "ends", "passed")
 
     def __init__(self, operations: Mapping[str, Operation], start: int) -> None:
         self._operations = operations
         self._start = start
-        self._ends: list[str] = []
         self._known = 0
         self._latest = start
-
-    def passed(self, operation_id: str) -> None:
-        """Note that the branch has come past an operation that has ended."""
-        self._ends.append(operation_id)
-
-    @property
-    def position(self) -> int:
-        """How many ends the branch has come past."""
-        return len(self._ends)
+        self.ends: list[str] = []
+        """The operations that the branch has come past and that have ended."""
+        self.passed: Callable[[str], None] = self.ends.append
+        """Note one more of them."""
 
     def now(self, position: int | None = None) -> int:
         """Return the latest end before a position (default: here) as epoch milliseconds, else the execution's start."""
         if position is None:
-            position = len(self._ends)
+            position = len(self.ends)
         if position < self._known:
             return self._latest_of(self._start, 0, position)
         self._latest = self._latest_of(self._latest, self._known, position)
@@ -112,7 +106,7 @@ class Timeline:
         return self._latest
 
     def _latest_of(self, latest: int, first: int, last: int) -> int:
-        for operation_id in self._ends[first:last]:
+        for operation_id in self.ends[first:last]:
             latest = max(latest, self._operations[operation_id].get("EndTimestamp", latest))
         return latest
 
@@ -142,7 +136,7 @@ class Record(View):
         self.result = result
         self.error = error
         self._timeline = timeline
-        self._position = timeline.position
+        self._position = len(timeline.ends)
         self._operation = operation
 
     def get(self, key: str | int) -> object:
@@ -228,7 +222,7 @@ class Scope:
         names: what else templates see here: `error`, `iteration`, …
     """
 
-    __slots__ = ("names", "parent_id", "prefix", "records", "variables", "visits", "world")
+    __slots__ = ("names", "parent_id", "prefix", "records", "states", "variables", "visits", "world")
 
     def __init__(
         self,
@@ -245,6 +239,7 @@ class Scope:
         self.prefix = prefix
         self.parent_id = parent_id
         self.records = records
+        self.states = StatesView(records)
         self.variables = variables
         self.visits = visits
         self.names = names
@@ -301,10 +296,10 @@ class Site:
             return self.extra[name]
         scope = self.scope
         match name:
+            case "states":
+                return scope.states
             case "input":
                 return scope.world.input
-            case "states":
-                return StatesView(scope)
             case "vars":
                 return scope.variables.values
             case "context":
@@ -330,19 +325,19 @@ class Site:
 class StatesView(View):
     """`states`: what has run in this scope."""
 
-    __slots__ = ("_scope",)
+    __slots__ = ("_records",)
 
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
+    def __init__(self, records: Mapping[str, Record]) -> None:
+        self._records = records
 
     def get(self, key: str | int) -> object:
         """Return the record of a state."""
-        record = self._scope.records.get(key) if isinstance(key, str) else None
+        record = self._records.get(key) if isinstance(key, str) else None
         return Undefined(f"state '{key}' has not run") if record is None else record
 
     def to_json(self) -> Json:
         """Return all records."""
-        return {name: record.to_json() for name, record in self._scope.records.items()}
+        return {name: record.to_json() for name, record in self._records.items()}
 
 
 class ContextView(View):

@@ -8,7 +8,7 @@ Source: language.md 3, 6 and 12, rules 7, 9, 22, 26, 64.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from durableflow import faults, retries
 from durableflow import operations as wire
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from durableflow.plan import Node, Retrier
     from durableflow.scope import Site
     from durableflow.values import Json, Object
+
+
+_NOTHING: Final = cast("Steps[None]", ())
 
 
 class Walker:
@@ -50,13 +53,11 @@ class Walker:
         Raises:
             Fault: States.QueryEvaluationError.
         """
-        if not self.can_read(program):
+        if program.is_constant:
+            return program.constant
+        if self.frontier.is_unanswered and program.reads_time:
             yield from self.frontier.answers()
-        return evaluated(program, site)
-
-    def can_read(self, program: Program) -> bool:
-        """Say whether everything that a program may read is known (rule 64)."""
-        return not (self.frontier.is_unanswered and program.reads_time)
+        return _evaluated(program, site)
 
     def holds(self, program: Program, site: Site) -> Steps[bool]:
         """Evaluate a condition."""
@@ -93,7 +94,7 @@ class Walker:
         if node.output is None and node.result_schema is None and not node.assign:
             site.scope.records[node.name] = Record("succeeded", raw, timeline=site.timeline, operation=operation)
             # Most states end here on a replay; a generator that does nothing would double the price.
-            return cast("Steps[None]", ())
+            return _NOTHING
         return self._finish(node, site, raw, operation)
 
     def _finish(self, node: Node, site: Site, raw: Lazy, operation: Operation | None) -> Steps[None]:
@@ -144,7 +145,7 @@ class Walker:
         # What a retrier evaluates is asked for by retries.py, which cannot wait.
         if self.frontier.is_unanswered and any(retries.reads_time(retrier) for retrier in retriers):
             yield from self.frontier.answers()
-        retrier = retries.matching(retriers, fault, holds=lambda program: bool(evaluated(program, site)))
+        retrier = retries.matching(retriers, fault, holds=lambda program: bool(_evaluated(program, site)))
         if retrier is None:
             return None
         return retries.delay_seconds(
@@ -152,17 +153,12 @@ class Walker:
             site.attempt,
             # With the execution in it, executions that fail together do not come back together.
             seed=f"{site.scope.world.execution['Id']}\n{key}\n{site.attempt}",
-            seconds=lambda program: duration_seconds(evaluated(program, site), "a duration of retry"),
+            seconds=lambda program: duration_seconds(_evaluated(program, site), "a duration of retry"),
             elapsed_seconds=elapsed_seconds,
         )
 
 
-def evaluated(program: Program, site: Site) -> Json:
-    """Evaluate what can be read.
-
-    Raises:
-        Fault: States.QueryEvaluationError.
-    """
+def _evaluated(program: Program, site: Site) -> Json:
     try:
         return program.evaluate(site.lookup, site.budget)
     except EvaluationError as error:

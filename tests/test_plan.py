@@ -148,7 +148,7 @@ def test_whatever_can_matter_changes_the_digest(other: Plan) -> None:
 
 def test_positions_say_where_a_next_goes() -> None:
     states = States.of([plans.Pass(name="a"), plans.Pass(name="b")])
-    assert states.positions == {"a": 0, "b": 1}
+    assert states.positions == {"a": 0, "b": 1, "end": 2}
 
 
 def test_the_bytes_of_a_plan_are_the_same_every_time() -> None:
