@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -43,6 +45,15 @@ def cost(run: Callable[[], object]) -> Cost:
     wall, cpu = time.perf_counter(), time.process_time()
     run()
     return Cost(cpu=time.process_time() - cpu, wall=time.perf_counter() - wall)
+
+
+def timed_process(command: Sequence[str], cwd: str) -> Cost:
+    """Run a program to its end; the CPU time is its own and that of its children."""
+    wall, before = time.perf_counter(), os.times()
+    subprocess.run(command, cwd=cwd, check=True)
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return Cost(cpu=cpu, wall=time.perf_counter() - wall)
 
 
 def in_turn(rounds: int, **subjects: Callable[[], object]) -> dict[str, list[Cost]]:

@@ -1,11 +1,7 @@
-"""Interpreter and ledger joined in memory: whole executions without a file, a thread, a socket or a clock.
-
-What is measured with it is the two halves of the core and the driver between them, nothing else.
-"""
+"""Interpreter and ledger joined in memory: whole executions without a file, a thread, a socket or a clock."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import worlds
@@ -15,28 +11,22 @@ from durableflow.driver import run_invocation
 from durableflow.ledger import Ledger, StartTarget, Target, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from durableflow.decision import Call
     from durableflow.ledger import Changes
     from durableflow.operations import Operation
     from durableflow.plan import Plan
 
 
-class MemoryService:
-    """One execution behind the two methods of the API; targets end between invocations.
+class Service:
+    """One execution's record behind the two methods of the API; what chained invokes start ends between invocations."""
 
-    Args:
-        state: the recorded operations to begin with.
-    """
-
-    def __init__(self, state: list[Any] | None = None) -> None:
-        self.operations: dict[str, Operation] = {item["Id"]: item for item in state or [worlds.execution()]}
-        self.calls = 0
-        self.updates = 0
-        self.bytes = 0
-        self.invocations = 0
-        self._started: list[StartTarget] = []
+    def __init__(self) -> None:
+        self.operations: dict[str, Operation] = {}
+        self.operations["7f3a"] = worlds.execution()
+        self.states: list[list[Operation]] = []
+        """The recorded state that each invocation began with."""
+        self._token = 0
+        self._started: list[str] = []
         self._ledger = Ledger(
             now=worlds.START,
             lookup=self.operations.get,
@@ -44,55 +34,40 @@ class MemoryService:
             resolve=lambda _: Target(name=worlds.FUNCTION, version="$LATEST"),
         )
 
-    def checkpoint_durable_execution(self, *, Updates: Any, **_: Any) -> dict[str, Any]:  # noqa: N803 - the wire's name
+    def checkpoint_durable_execution(self, **members: Any) -> dict[str, Any]:
         """Apply updates and answer with what changed."""
-        changes = self._ledger.apply(Updates)
-        self.calls += 1
-        self.updates += len(Updates)
-        self._started += [effect for effect in changes.effects if isinstance(effect, StartTarget)]
+        changes = self._ledger.apply(members["Updates"])
+        self._token += 1
         self._keep(changes)
+        self._started += [effect.operation_id for effect in changes.effects if isinstance(effect, StartTarget)]
         changed = [_replied(operation) for operation in changes.operations]
-        return {"CheckpointToken": f"token-{self.calls}", "NewExecutionState": {"Operations": changed}}
+        return {"CheckpointToken": f"token-{self._token}", "NewExecutionState": {"Operations": changed}}
 
     def get_durable_execution_state(self, **_: Any) -> dict[str, Any]:
         """Refuse: events are whole here."""
-        raise AssertionError("an event was whole and a page was asked for")
+        raise AssertionError("there is one page")
 
     def _keep(self, changes: Changes) -> None:
-        self.operations.update((operation["Id"], operation) for operation in changes.operations)
+        for operation in changes.operations:
+            self.operations[operation["Id"]] = operation
 
-    def end_targets(self) -> None:
-        """Let what chained invokes have started succeed."""
+    def _end_targets(self) -> None:
         started, self._started = self._started, []
-        for target in started:
-            operation = self.operations[target.operation_id]
-            changes = settle(operation, "success", now=worlds.START, result=worlds.result(worlds.LARGE))
+        for key in started:
+            changes = settle(self.operations[key], "success", now=worlds.START, result=worlds.result(worlds.SMALL))
             assert changes is not None
             self._keep(changes)
 
-    def run(self, plan: Plan, decoded: Callable[[dict[str, Any]], Any] = lambda event: event) -> dict[str, Any]:
-        """Invoke until the execution ends; return the last answer.
-
-        Args:
-            plan: what runs.
-            decoded: what the runtime does to an event before the handler sees it.
-        """
-        while True:
-            self.invocations += 1
-            event = decoded(worlds.event(list(self.operations.values()), f"token-{self.calls}"))
-            answer = run_invocation(event, plan=plan, service=self, worker=Worker(), clock_ms=lambda: worlds.START)
-            if answer["Status"] != "PENDING":
-                return answer
-            self.end_targets()
-
-
-class CountingService(MemoryService):
-    """The same, counting the bytes of the updates; that costs time, so nothing is timed with it."""
-
-    def checkpoint_durable_execution(self, *, Updates: Any, **members: Any) -> dict[str, Any]:  # noqa: N803
-        """Count, then apply."""
-        self.bytes += len(json.dumps(Updates))
-        return super().checkpoint_durable_execution(Updates=Updates, **members)
+    def run(self, plan: Plan) -> None:
+        """Invoke until the execution ends; it must succeed."""
+        status: object = "PENDING"
+        while status == "PENDING":
+            self._end_targets()
+            self.states.append(list(self.operations.values()))
+            event = worlds.event(self.states[-1], f"token-{self._token}")
+            output = run_invocation(event, plan=plan, service=self, worker=Worker(), clock_ms=lambda: worlds.START)
+            status = output["Status"]
+        assert status == "SUCCEEDED", output
 
 
 class Worker:

@@ -21,72 +21,76 @@ from durableflow.decision import Succeeded
 from durableflow.interpreter import decide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from durableflow.plan import Plan
 
 RATIO_BAR = 3.0
 EXPONENT_BAR = 1.1
-MEMORY_BAR = 450
+SETTLED = 1_000
+"""The number of operations that the bars are about."""
 
 
 def main() -> None:
     is_small = is_quick(__doc__)
-    sizes = (10, 100) if is_small else (100, 1_000, 3_000, 10_000)
+    counts = (10, 100) if is_small else (100, SETTLED, 3_000, 10_000)
     for kind in ("invoke", "step"):
         for is_conditional in (True, False):
-            plan = worlds.plan_of(worlds.workflow(sizes[-1], kind, is_conditional=is_conditional))
+            plan = worlds.plan_of(worlds.workflow(counts[-1], kind, is_conditional=is_conditional))
             for size in (worlds.SMALL, worlds.LARGE):
-                _replays(plan, kind, size, sizes, is_conditional=is_conditional, rounds=3 if is_small else 9)
+                facts = {"kind": kind, "result_bytes": size, "expressions": int(is_conditional)}
+                cpu = {
+                    count: _replays(_beginning(plan, count), count, kind, size, 3 if is_small else 7, facts)
+                    for count in counts
+                }
+                _growth(cpu, facts)
+                _memory(plan, kind, size, facts)
 
 
 def _replays(
-    whole: Plan, kind: worlds.Kind, size: int, counts: Iterable[int], *, is_conditional: bool, rounds: int
-) -> None:
-    facts = {"kind": kind, "result_bytes": size, "expressions": int(is_conditional)}
-    cpu: dict[int, list[float]] = {}
-    for count in counts:
-        text = json.dumps(worlds.operations(count, kind, size))
-        plan = _beginning(whole, count)
-        state = json.loads(text)
-        assert isinstance(decide(plan, state).outcome, Succeeded)
-        fresh = [_beginning(whole, count) for _ in range(rounds + 1)]
-        costs = in_turn(
-            rounds,
-            loads=lambda text=text: json.loads(text),
-            decide=lambda plan=plan, state=state: decide(plan, state),
-            first=lambda fresh=fresh, state=state: decide(fresh.pop(), state),
-        )
-        cpu[count] = [cost.cpu for cost in costs["decide"]]
-        bar = RATIO_BAR if count == 1_000 else None
-        figure(
-            "replay", "replay/json.loads", ratios(costs["decide"], costs["loads"]), "ratio", bar=bar, n=count, **facts
-        )
+    plan: Plan, count: int, kind: worlds.Kind, size: int, rounds: int, facts: dict[str, object]
+) -> list[float]:
+    """Print what replays of so many operations cost; return the CPU seconds of each."""
+    text = json.dumps(worlds.operations(count, kind, size))
+    state = json.loads(text)
+    assert isinstance(decide(plan, state).outcome, Succeeded)
+    costs = in_turn(rounds, loads=lambda: json.loads(text), decide=lambda: decide(plan, state))
+    bar = RATIO_BAR if count == SETTLED else None
+    figure("replay", "replay/json.loads", ratios(costs["decide"], costs["loads"]), "ratio", bar=bar, n=count, **facts)
+    if count == SETTLED:
+        fresh = [_beginning(plan, count) for _ in range(rounds + 1)]
+        costs |= in_turn(rounds, loads=lambda: json.loads(text), first=lambda: decide(fresh.pop(), state))
         figure("replay", "first replay/json.loads", ratios(costs["first"], costs["loads"]), "ratio", n=count, **facts)
-        per_operation = [cost * 1e6 / count for cost in cpu[count]]
-        figure("replay", "CPU for each operation", per_operation, "us", n=count, **facts)
-    least, most = min(max(cpu) // 10, 1_000), max(cpu)
-    growth = math.log(most / least)
-    exponents = [math.log(more / less) / growth for less, more in zip(cpu[least], cpu[most], strict=True)]
-    figure("replay", "growth exponent", exponents, "exponent", bar=EXPONENT_BAR, n=[least, most], **facts)
-    memory = _memory_bytes(_beginning(whole, most), json.loads(json.dumps(worlds.operations(most, kind, size))))
-    figure("replay", "memory above the event", [memory / most], "B/operation", bar=MEMORY_BAR, n=most, **facts)
+    cpu = [cost.cpu for cost in costs["decide"]]
+    figure("replay", "CPU for each operation", [seconds * 1e6 / count for seconds in cpu], "us", n=count, **facts)
+    return cpu
+
+
+def _growth(cpu: dict[int, list[float]], facts: dict[str, object]) -> None:
+    """Print the exponent with which the cost grows up to the largest number of operations."""
+    most = max(cpu)
+    least = most // 10
+    exponents = [math.log10(more / less) for less, more in zip(cpu[least], cpu[most], strict=True)]
+    bar = EXPONENT_BAR if least == SETTLED else None
+    figure("replay", "growth exponent", exponents, "exponent", bar=bar, n=[least, most], **facts)
+
+
+def _memory(plan: Plan, kind: worlds.Kind, size: int, facts: dict[str, object]) -> None:
+    """Print what a replay holds at its peak, beside the event; the results of invokes are decoded in it."""
+    count = len(plan.states.nodes)
+    state = json.loads(json.dumps(worlds.operations(count, kind, size)))
+    decide(plan, state)
+    tracemalloc.start()
+    try:
+        decide(plan, state)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    figure("replay", "memory above the event", [peak / count], "B/operation", n=count, **facts)
 
 
 def _beginning(plan: Plan, count: int) -> Plan:
     """Return the workflow of a plan's first states, as a new process would load it."""
     states = plans.States.of(plan.states.nodes[:count])
     return plans.from_json(plans.Plan(name=plan.name, states=states).to_json())
-
-
-def _memory_bytes(plan: Plan, state: list[worlds.Any]) -> int:
-    decide(plan, state)
-    tracemalloc.start()
-    try:
-        decide(plan, state)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 if __name__ == "__main__":
