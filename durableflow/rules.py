@@ -37,7 +37,7 @@ from durableflow.model import (
     walk_states,
 )
 from durableflow.packaged import LoadFile, Packaged
-from durableflow.plan import END
+from durableflow.plan import END, Plan
 from durableflow.references import TEMPLATES_MAX, Near, check_templates, count_templates, listed, templates_in
 from durableflow.source import Mark, Span, shown
 
@@ -62,6 +62,8 @@ class Known:
         env: the environment names that have a value.
         check_handler: says what is wrong with a handler such as `risk.rules:score` (its span is filled in here).
         load_file: reads a file that the workflow names.
+        inline: gives the Plan of another workflow of the project, for `mode: inline`; raises WorkflowError with its
+            problems.
         operations: how many operations an execution may take.
     """
 
@@ -70,6 +72,7 @@ class Known:
     env: frozenset[str] | None = None
     check_handler: Callable[[str], Diagnostic | None] | None = None
     load_file: LoadFile | None = None
+    inline: Callable[[str], Plan] | None = None
     operations: int = OPERATIONS_MAX
 
 
