@@ -1,0 +1,5 @@
+LIMIT = 100
+
+
+def score(payload):
+    return payload
