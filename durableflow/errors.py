@@ -212,6 +212,7 @@ CODES: dict[str, Code] = {
     "DF796": Code(severity="error", title="no execution of that name"),
     "DF797": Code(severity="error", title="options that exclude each other"),
     "DF798": Code(severity="error", title="an input that is too large"),
+    "DF799": Code(severity="error", title="a code that does not exist"),
     # DF9xx: information
     "DF900": Code(severity="info", title="the price of the worst path"),
 }

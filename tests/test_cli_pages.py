@@ -24,7 +24,7 @@ WITH_EXAMPLE = [code for code in CODES if pages.page(code).wrong is not None]
 
 def found_in(example: str, shell: Shell, folder: Path) -> list[str]:
     """Return the codes that `validate` finds, the price left out; a list of states stands for a workflow with them."""
-    if example.startswith("- {name:") or example.startswith("- name:"):
+    if example.startswith(("- {name:", "- name:")):
         example = f'durableflow: "1"\nname: example\nstates:\n{example}'
     if example.startswith("{"):
         file = folder / "example.json"

@@ -98,6 +98,57 @@ def test_strict_makes_warnings_fail(shell: Shell, tmp_path: Path) -> None:
     assert shell("validate", "warned.yaml", "--strict").code == 1
 
 
+def test_codes_are_chosen_by_their_beginning_and_the_longer_one_counts(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path, bad_dot_yaml=BAD.replace("- {name: b", "- {name: w, type: invoke, function: f}\n  - {name: b"))
+
+    def shows(*options: str) -> set[str]:
+        out = shell("validate", "bad.yaml", "--format", "line", *options).out
+        return {line.split()[1] for line in out.splitlines()}
+
+    assert shows() == {"DF302", "DF404", "DF900"}
+    assert shows("--select", "df4, DF9") == {"DF404", "DF900"}
+    assert shows("--select", "DF4", "--select", "DF9", "--ignore", "DF404") == {"DF900"}
+    assert shows("--ignore", "DF4", "--select", "DF404") == {"DF404"}
+    assert shows("--ignore", "DF404", "--select", "DF404") == set()
+    assert shows("--ignore", "DF4,DF9") == {"DF302"}
+
+
+def test_a_file_with_an_error_that_is_left_out_is_still_refused(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path, bad_dot_yaml=BAD)
+
+    ran = shell("validate", "bad.yaml", "--ignore", "DF3")
+    told = json.loads(shell("validate", "bad.yaml", "--ignore", "DF3", "--format", "json").out)
+
+    assert ran.code == 1
+    assert "DF302" not in ran.out
+    assert ran.err == "no problems in 1 file; 1 error left out, so refused all the same\n"
+    assert (told["errors"], told["hiddenErrors"]) == (0, 1)
+
+
+def test_a_warning_that_is_left_out_does_not_fail(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path, warned_dot_yaml=WARNED)
+
+    assert shell("validate", "warned.yaml", "--strict", "--ignore", "DF404").code == 0
+
+
+@pytest.mark.parametrize("option", ["--select", "--ignore", "--explain"])
+@pytest.mark.parametrize("code", ["DF499", "E501", "D", "", "DF4x"])
+def test_a_code_that_does_not_exist_is_wrong_usage(shell: Shell, option: str, code: str) -> None:
+    ran = shell("validate", option, code)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "DF799" in ran.err
+
+
+def test_a_code_is_explained(shell: Shell) -> None:
+    ran = shell("validate", "--explain", "df302")
+
+    assert ran.code == 0
+    assert ran.out.startswith("DF302 error: 'next' names no state of its list\n\n`next` names a state of the same list")
+    assert "\n\nWrong:\n    - {name: reserve, type: pass, next: chrage}\n" in ran.out
+    assert shell("validate", "--explain", "DF302", "a.yaml").code == 2
+
+
 def test_the_limit_is_said_and_0_is_none(shell: Shell, tmp_path: Path) -> None:
     states = "\n".join(f"  - {{name: s{n}, type: pass, nxt: a}}" for n in range(30))
     write(tmp_path, many_dot_yaml=f'durableflow: "1"\nname: many\nstates:\n{states}\n')

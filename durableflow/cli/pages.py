@@ -1,7 +1,7 @@
 """What does a code mean? Its page: the meaning, an example that has the problem, the same mended.
 
-The pages are the Markdown files in `codes/`, one for each hundred, a heading for each code. They ship with the package, so
-that `validate --explain` can print them; `docs/errors.md` is made of them.
+The pages are the Markdown files in `codes/`, one for each hundred, a heading for each code. They ship with the package,
+so that `validate --explain` can print them; `docs/errors.md` is made of them.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from durableflow.errors import CODES
 _INTRODUCTION: Final = """\
 # Diagnostics
 
-Every problem that durableflow reports has a code, one line that says what is wrong with the author's own words in quotes,
-its place, and usually a hint that says what to do. The codes stay; the messages may get better.
+Every problem that durableflow reports has a code, one line that says what is wrong with the author's own words in
+quotes, its place, and usually a hint that says what to do. The codes stay; the messages may get better.
 
-An *error* refuses the file or stops the command, a *warning* does not (unless `--strict`), an *info* never does. An error
-that a workflow itself can catch, such as `States.Timeout`, is no diagnostic and has a name instead of a code.
+An *error* refuses the file or stops the command, a *warning* does not (unless `--strict`), an *info* never does. An
+error that a workflow itself can catch, such as `States.Timeout`, is no diagnostic and has a name instead of a code.
 
-`durableflow validate --explain CODE` prints what stands here. In the examples a list of states stands for a workflow that
-has it; what they name (`charge:live`, `shipping`, `scoring:score`, `tools.json`, `TABLE`) is there.
+`durableflow validate --explain CODE` prints what stands here. In the examples a list of states stands for a workflow
+that has it; what they name (`charge:live`, `shipping`, `scoring:score`, `tools.json`, `TABLE`) is there.
 """
+_LINK: Final = re.compile(r"\[[^\]]*\]\(([^)]*)\)")
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
 
@@ -50,7 +51,8 @@ class Page:
     def __str__(self) -> str:
         """Return the page as it is printed."""
         kind = CODES[self.code]
-        parts = [f"{self.code} {kind.severity}: {kind.title}", self.meaning]
+        # A terminal follows no links.
+        parts = [f"{self.code} {kind.severity}: {kind.title}", _LINK.sub(r"docs/\1", self.meaning)]
         for title, example in (("Wrong:", self.wrong), ("Mended:", self.mended)):
             if example is not None:
                 parts.append("\n".join([title, *(f"    {line}".rstrip() for line in example.splitlines())]))
@@ -97,7 +99,9 @@ def documentation() -> str:
     """Return `docs/errors.md`: for each hundred its table and its pages."""
     parts = [_INTRODUCTION]
     for name, hundred in hundreds().items():
-        rows = [f"| [{code}](#{code.lower()}) | {CODES[code].severity} | {CODES[code].title} |" for code in hundred.pages]
+        rows = [
+            f"| [{code}](#{code.lower()}) | {CODES[code].severity} | {CODES[code].title} |" for code in hundred.pages
+        ]
         table = "\n".join(["| code | severity | what is wrong |", "|---|---|---|", *rows])
         parts.append(f"## {name} {hundred.title}\n\n{hundred.introduction}\n\n{table}\n")
         parts += [found.to_markdown() for found in hundred.pages.values()]
