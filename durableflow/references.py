@@ -391,6 +391,8 @@ class _Checker:
         if template.is_usable:
             yield from self._as_a_whole(template)
         for reference in template.references:
+            if any(_is_in(problem, reference) for problem in template.problems):
+                continue  # one cause, one problem
             found = self._reference(slot, reference)
             if found is not None:
                 code, message, hint = found
@@ -526,6 +528,12 @@ class _Checker:
                 self._near(argument, self._workflow.secrets) or f"add '{shown(argument)}' to the workflow's 'secrets'"
             )
             yield diagnostic("DF240", f"no secret is called '{shown(argument)}'", span=span, hint=hint)
+
+
+def _is_in(problem: TemplateProblem, reference: Reference) -> bool:
+    end = reference.offset + reference.length
+    is_error = CODES[problem.code].severity == "error"
+    return is_error and problem.path == reference.path and reference.offset < problem.offset < end
 
 
 def _assigned(workflow: Workflow) -> Iterator[str]:

@@ -226,3 +226,23 @@ def test_an_environment_value_must_be_one(shell: Shell, tmp_path: Path) -> None:
 
     assert ran.code == 2
     assert "DF792" in ran.err
+
+
+def test_inline_workflows_of_the_project_are_looked_into(shell: Shell, tmp_path: Path) -> None:
+    text = """\
+durableflow: "1"
+name: {}
+states: [{{name: a, type: workflow, workflow: {}, mode: inline, retry: []}}]
+"""
+    broken = 'durableflow: "1"\nname: broken\nstates: []\n'
+    write(
+        tmp_path,
+        durableflow_dot_yaml='durableflow: "1"\nworkflows: [.]\n',
+        one_dot_yaml=text.format("one", "two"),
+        two_dot_yaml=text.format("two", "one"),
+        three_dot_yaml=text.format("three", "broken"),
+        broken_dot_yaml=broken,
+    )
+
+    assert "DF307 inline workflow 'two' comes back to itself: one → two → one" in shell("validate", "one.yaml").out
+    assert "1 operations of 3,000 (the inline workflow 'broken' counted as 1)" in shell("validate", "three.yaml").out

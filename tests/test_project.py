@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from durableflow.errors import UsageError, WorkflowError
-from durableflow.project import compile_file, find_project, load_project
+from durableflow.project import compile_file, durable_names, find_project, load_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,3 +133,19 @@ def test_a_workflow_loads_files_inside_the_project_only(tmp_path: Path) -> None:
     for name in ("../../outside.txt", "../link.txt", "../missing.txt", "../flows"):
         with pytest.raises(WorkflowError):
             compiled(name)
+
+
+def test_the_names_of_durable_functions_are_those_that_need_a_qualifier(tmp_path: Path) -> None:
+    (tmp_path / "ship.yaml").write_text('durableflow: "1"\nname: ship\nstates: [{name: a, type: pass}]\n')
+    (tmp_path / "durableflow.yaml").write_text("""\
+durableflow: "1"
+workflows: [ship.yaml]
+functions:
+  "sell:live": {workflow: ship}
+  sell: {workflow: ship}
+  "risk:$LATEST": {durable: "risk:handler"}
+  "tax:1": {durable: "tax:handler"}
+  plain: {python: "plain:handler"}
+""")
+
+    assert durable_names(load_project(tmp_path / "durableflow.yaml")) == {"ship", "sell", "risk"}

@@ -1,5 +1,5 @@
 LIMIT = 100
 
 
-def score(payload):
+def score(payload: object) -> object:
     return payload
