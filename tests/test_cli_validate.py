@@ -246,3 +246,19 @@ states: [{{name: a, type: workflow, workflow: {}, mode: inline, retry: []}}]
 
     assert "DF307 inline workflow 'two' comes back to itself: one → two → one" in shell("validate", "one.yaml").out
     assert "1 operations of 3,000 (the inline workflow 'broken' counted as 1)" in shell("validate", "three.yaml").out
+
+
+@pytest.mark.covers("project.handlers")
+def test_handlers_come_from_the_folders_of_the_project(shell: Shell, tmp_path: Path) -> None:
+    step = 'durableflow: "1"\nname: s\nstates: [{name: a, type: step, handler: "in_the_steps:run", retry: []}]\n'
+    write(
+        tmp_path,
+        durableflow_dot_yaml='durableflow: "1"\nworkflows: [.]\nhandlers: [steps]\n',
+        s_dot_yaml=step,
+        beside_dot_yaml=step.replace("in_the_steps", "not_in_the_steps").replace("name: s", "name: b"),
+        steps__in_the_steps_dot_py="def run(payload): ...\n",
+        not_in_the_steps_dot_py="def run(payload): ...\n",
+    )
+
+    assert "DF5" not in shell("validate", "s.yaml").out
+    assert "DF520 there is no module 'not_in_the_steps'" in shell("validate", "beside.yaml").out

@@ -51,6 +51,7 @@ def test_the_search_ends_at_the_root_of_the_repository(tmp_path: Path) -> None:
     assert find_project(folder) == inside
 
 
+@pytest.mark.covers("project.workflows")
 def test_workflows_are_the_files_with_states(tmp_path: Path) -> None:
     write(
         tmp_path / "workflows",
