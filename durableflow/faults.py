@@ -42,7 +42,18 @@ COMPENSATION_FAILED: Final = "States.CompensationFailed"
 TOLERANCE_EXCEEDED: Final = "States.ExceedToleratedFailureThreshold"
 STOPPED: Final = "States.Stopped"
 CANCELLED: Final = "States.Cancelled"
+CALLBACK_FAILED: Final = "States.CallbackFailed"
+COMPENSATION_FAILED: Final = "States.CompensationFailed"
+CONDITION_NOT_MET: Final = "States.ConditionNotMet"
+TOLERANCE_EXCEEDED: Final = "States.ExceedToleratedFailureThreshold"
 NON_DETERMINISTIC: Final = "NonDeterministicExecutionError"
+
+NAMES: Final = (
+    ALL, TASK_FAILED, TIMEOUT, HEARTBEAT_TIMEOUT, BRANCH_FAILED, TOLERANCE_EXCEEDED, QUERY_EVALUATION, PERMISSIONS,
+    RUNTIME, DATA_LIMIT, INPUT_INVALID, OUTPUT_INVALID, CALLBACK_FAILED, CONDITION_NOT_MET, STEP_INTERRUPTED,
+    LOOP_LIMIT, OPERATION_LIMIT, RESULT_INVALID, STOPPED, CANCELLED, COMPENSATION_FAILED,
+)  # fmt: skip
+"""Every error name of the language's own, and its groups (section 6; rules 13, 39)."""
 
 ONLY_BY_EXACT_NAME: Final = frozenset({RUNTIME, DATA_LIMIT, OPERATION_LIMIT})
 """Caught only by their exact name, never by a group or wildcard (rule 14)."""

@@ -210,6 +210,7 @@ def test_a_recording_that_could_not_be_written_is_refused_before_anything_runs(s
     assert calls() == 0
 
 
+@pytest.mark.covers("project.env")
 def test_the_environment_of_the_command_line_wins(shell: Shell, tmp_path: Path) -> None:
     workflow = 'durableflow: "1"\nname: e\nenv: [TABLE]\nstates: [{name: a, type: pass, output: "{{ env.TABLE }}"}]\n'
     (tmp_path / "e.yaml").write_text(workflow)
