@@ -26,7 +26,7 @@ from durableflow.local.targets import Targets
 from durableflow.local.workers import End, Pool, to_standard_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from durableflow.local.service import Job
@@ -95,6 +95,7 @@ class _Owner:
         self._is_closing = False
         self._happened = threading.Condition()
         self._events = 0
+        self._expected: dict[tuple[str, str], Mapping[str, Sequence[str]]] = {}
         self._is_closed = False
         self.service.subscribe(self._notice)
         self._methods = self._served()
@@ -116,6 +117,12 @@ class _Owner:
             "meter": service.meter,
             "operations": service.operations,
             "events": service.events,
+            "callbacks": service.callbacks,
+            "callback": service.callback,
+            "send_durable_execution_callback_success": service.send_durable_execution_callback_success,
+            "send_durable_execution_callback_failure": service.send_durable_execution_callback_failure,
+            "send_durable_execution_callback_heartbeat": service.send_durable_execution_callback_heartbeat,
+            "expect": self.expect,
             "register": self.register_json,
             "is_skipping": lambda: isinstance(self._clock, SkipClock),
         }
@@ -163,6 +170,8 @@ class _Owner:
 
     def _tick(self) -> float:
         """Do what is due; return how many seconds there is nothing to do."""
+        if self._expected:  # before time is skipped: what is answered does not time out (rule 30)
+            self.service.answer_callbacks(dict(self._expected))
         due = self.service.next_due()
         if due is None:
             return TICK_MAX_SECONDS
@@ -186,6 +195,10 @@ class _Owner:
     def register_json(self, *, plan: Json, folder: str, env: Mapping[str, str]) -> None:
         """Do the same for another process."""
         self.register(plans.from_json(plan), Path(folder), env)
+
+    def expect(self, *, workflow: str, name: str, answers: Mapping[str, Sequence[str]]) -> None:
+        """Answer the callbacks of an execution, and of those it starts, from now on."""
+        self._expected[workflow, name] = answers
 
     def ask(self, method: str, members: Mapping[str, Any]) -> Any:
         """Call a method as another process would."""
@@ -259,6 +272,7 @@ class Engine:
         self._workers = workers
         self._log = log
         self._registered: dict[str, tuple[Plan, Path]] = {}
+        self._expected: dict[tuple[str, str], Mapping[str, Sequence[str]]] = {}
         self._lock = threading.Lock()
         self._backend = self._open()
 
@@ -342,6 +356,8 @@ class Engine:
                 time.sleep(LOOK_SECONDS / 10)  # the kernel may still be about to give the lock back
                 backend = self._open()
                 try:
+                    for (workflow, name), answers in self._expected.items():
+                        backend.ask("expect", {"workflow": workflow, "name": name, "answers": answers})
                     for plan, folder in self._registered.values():
                         self._register(backend, plan, folder)
                 except OwnerGoneError:
@@ -370,6 +386,45 @@ class Engine:
                 self._take_over(backend)
             else:
                 return
+
+    def expect(self, workflow: str, name: str, answers: Mapping[str, Sequence[str]]) -> None:
+        """Have the callbacks of an execution, and of those that it starts, answered as soon as it waits for them.
+
+        To be called before the workflow is registered: a callback that is open already may time out then.
+
+        Args:
+            workflow: of the execution, which need not exist yet.
+            name: of the execution.
+            answers: by state, JSON texts: used in their order, the last one repeats (rule 60).
+        """
+        self._expected[workflow, name] = answers
+        self._ask("expect", workflow=workflow, name=name, answers=answers)
+
+    def callbacks(self, arn: str | None = None) -> list[Mapping[str, Any]]:
+        """Return the open callbacks of an execution, or of all that run, see `Service.callbacks`."""
+        found: list[Mapping[str, Any]] = self._ask("callbacks", DurableExecutionArn=arn)
+        return found
+
+    def callback(self, callback_id: str) -> Mapping[str, Any]:
+        """Return a callback, open or not, see `Service.callback`."""
+        found: Mapping[str, Any] = self._ask("callback", CallbackId=callback_id)
+        return found
+
+    def succeed(self, callback_id: str, result: str | None) -> None:
+        """Answer a callback with a text, which is kept as it is; None for no answer's text.
+
+        Raises:
+            ServiceError: DF721, DF723 or DF724: there is no such callback, it is closed, the text is too large.
+        """
+        self._ask("send_durable_execution_callback_success", CallbackId=callback_id, Result=result)
+
+    def fail(self, callback_id: str, error: ErrorObject) -> None:
+        """Answer a callback with an error; raises as :meth:`succeed`, and DF720 for an error that is too large."""
+        self._ask("send_durable_execution_callback_failure", CallbackId=callback_id, Error=error)
+
+    def heartbeat(self, callback_id: str) -> None:
+        """Say that the answer to a callback is still being worked on; raises as :meth:`succeed`."""
+        self._ask("send_durable_execution_callback_heartbeat", CallbackId=callback_id)
 
     def start(self, workflow: str, payload: str, name: str) -> str:
         """Start an execution, or find the one of that name with the same payload; return its ARN.

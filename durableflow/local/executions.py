@@ -314,12 +314,24 @@ class Turn:
         function = self._desk.functions.resolve(name)
         if function is None:
             return {"ErrorType": "ResourceNotFoundException", "ErrorMessage": f"Function not found: {name}"}
+        if function.is_durable and self._depth(execution) >= self._desk.limits.depth:
+            return _too_deep(name, self._desk.limits.depth)
         arn = self._child_arn(function, execution, update["Id"]) if function.is_durable else None
         return ledger.Target(name=function.name, version=function.version, execution_arn=arn)
 
+    def _depth(self, execution: Execution) -> int:
+        """Return how many executions led to this one, itself included."""
+        depth = 1
+        while execution.caller is not None:
+            execution = self.execution_of_key(execution.caller)
+            depth += 1
+        return depth
+
     def _check_quota(self, execution: Execution, changes: Changes) -> None:
         limits = self._desk.limits
-        if limits.operations is not None and execution.operations + len(changes.created) > limits.operations:
+        # With nothing new to count a batch may pass: a limit that was lowered must not keep an execution from ending.
+        is_over = limits.operations is not None and execution.metered + changes.metered > limits.operations
+        if is_over and changes.metered:
             raise ledger.refusal(f"An execution must not have more than {limits.operations} operations.")
         if limits.size_bytes is not None and execution.size_bytes + changes.size_bytes > limits.size_bytes:
             raise ledger.refusal(f"An execution must not store more than {limits.size_bytes} bytes.")
@@ -644,6 +656,11 @@ def _too_large(limit: int) -> ErrorObject:
         "ErrorType": "InvalidParameterValueException",
         "ErrorMessage": f"The result of a chained invoke must be less than or equal to {limit} bytes.",
     }
+
+
+def _too_deep(name: str, depth: int) -> ErrorObject:
+    message = f"'{name}' was not started: {depth} executions have started one another already."
+    return {"ErrorType": "RecursiveInvocationException", "ErrorMessage": message}
 
 
 def _invoke_timeout(seconds: int) -> ErrorObject:

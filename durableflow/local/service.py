@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from durableflow import ledger, values
 from durableflow.errors import ServiceError, diagnostic
-from durableflow.local import history, messages
+from durableflow.local import callbacks, history, messages
 from durableflow.local.clock import Clock
 from durableflow.local.executions import REPLAY_WINDOW_MS, Desk, Turn, checkpoint_token, request_id
 from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
@@ -543,6 +543,34 @@ class Service:
                 "failures": execution.failures,
             }
 
+    def callbacks(self, *, DurableExecutionArn: str | None = None) -> list[history.Reply]:
+        """Return the open callbacks of an execution, or of all that run, oldest first. Not part of the API.
+
+        Returns:
+            See `callbacks.facts`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            key = messages.execution_of(turn, DurableExecutionArn).key if DurableExecutionArn is not None else None
+            found = [callback for callback in callbacks.found(self._store) if key in (None, callback.key)]
+            return [callbacks.facts(self._store, each, turn.execution_of_key(each.key)) for each in found]
+
+    def callback(self, *, CallbackId: str) -> history.Reply:
+        """Return a callback, open or not. Not part of the API.
+
+        Returns:
+            See `callbacks.facts`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            key = self._callback_row(CallbackId)[0]
+            found = next(each for each in callbacks.found(self._store, key) if each.id == CallbackId)
+            return callbacks.facts(self._store, found, turn.execution_of_key(key))
+
     def wait(self, *, DurableExecutionArn: str, timeout_seconds: float | None = None) -> history.Reply | None:
         """Wait for the end of an execution; not part of the API.
 
@@ -636,11 +664,14 @@ class Service:
             if not turn.settle(execution, operation["Id"], trigger, result=result, error=error):
                 raise messages.closed(operation)
 
-    def _callback(self, turn: Turn, callback_id: str) -> tuple[Execution, Operation, int]:
+    def _callback_row(self, callback_id: str) -> tuple[int, str, int]:
         found = self._store.callback(callback_id)
         if found is None:
             raise messages.not_found(f"Callback not found: {shown(callback_id)}")
-        key, operation_id, heartbeat_seconds = found
+        return found
+
+    def _callback(self, turn: Turn, callback_id: str) -> tuple[Execution, Operation, int]:
+        key, operation_id, heartbeat_seconds = self._callback_row(callback_id)
         # What has run out is closed, also when nobody has come to fire its timer yet (reliability.md I15).
         for timer in self._store.due_of(key, turn.now):
             if timer.operation == operation_id:
@@ -702,6 +733,11 @@ class Service:
                     turn.fire(timer)
             if len(timers) < _DUE_AT_ONCE:
                 return
+
+    def answer_callbacks(self, expected: callbacks.Expected) -> None:
+        """Answer the open callbacks that executions wait for and that have an expected answer (rules 30, 60)."""
+        with self._turn() as turn:
+            callbacks.answer(turn, self._store, expected)
 
     def recover(self) -> None:
         """Take up what a service before this one left: to be called at the start.
