@@ -1,7 +1,7 @@
 """What is a callback called, and who answers it? Open callbacks as people see them, and answers that are known before.
 
-The record knows a CALLBACK by its id and by its Name, which is that of the state that waits or the state's label; within
-a `wait_for_callback` its context has that name, too. In a flat body the Name is a path that ends in the state's name.
+The record knows a CALLBACK by its id and by its Name, which is that of the state that waits or the state's label; the
+context of a `wait_for_callback` has that name, too. In a flat body the Name is a path that ends in the state's name.
 
 Source: language.md 7, 8 and 12, rules 30, 44, 60, 77.
 """
@@ -67,7 +67,7 @@ class Callback:
             yield self.operation["Name"]
 
 
-def found(store: Store, key: int | None = None) -> list[Callback]:
+def find_callbacks(store: Store, key: int | None = None) -> list[Callback]:
     """Return the callbacks of an execution, answered ones too; or without one, every callback that is open."""
     return [
         Callback(key=row, operation=json.loads(body), parent=json.loads(parent) if parent is not None else None)
@@ -75,7 +75,7 @@ def found(store: Store, key: int | None = None) -> list[Callback]:
     ]
 
 
-def facts(store: Store, callback: Callback, execution: Execution) -> history.Reply:
+def callback_facts(store: Store, callback: Callback, execution: Execution) -> history.Reply:
     """Return what people are told of a callback, with the times of an API reply.
 
     Returns:
@@ -98,18 +98,18 @@ def facts(store: Store, callback: Callback, execution: Execution) -> history.Rep
     return made
 
 
-def answer(turn: Turn, store: Store, expected: Expected) -> None:
+def answer_expected(turn: Turn, store: Store, expected: Expected) -> None:
     """Answer every open callback that has an expected answer and that its execution waits for.
 
     An execution waits for a callback once it sleeps and everything that was started beside the callback, its submit
     states, has ended: whoever answers in real life cannot know the id before.
     """
-    for callback in found(store):
+    for callback in find_callbacks(store):
         execution = turn.execution_of_key(callback.key)
         if execution.invocation is not None or _is_due(turn, store, callback):
             continue
         for answers in _expected(turn, execution, expected):
-            text = _next(callback, answers, found(store, callback.key))
+            text = _next(callback, answers, find_callbacks(store, callback.key))
             if text is not None and not _is_submitting(store, callback):
                 turn.settle(execution, callback.operation["Id"], "success", result=text)
                 break

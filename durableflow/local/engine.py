@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from durableflow.local.callbacks import Expected
     from durableflow.local.service import Job
     from durableflow.local.store import Durability
     from durableflow.operations import ErrorObject
@@ -62,9 +63,10 @@ class _Owner:
         durability: of the store.
         workers: most worker processes; None for the default.
         log: called with each line that a handler or target writes, and whose it is.
+        expected: answers to callbacks. Known from the start, since time may be skipped from then on.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an owner is made of
         self,
         store: Path | None,
         lock: StoreLock | None,
@@ -74,6 +76,7 @@ class _Owner:
         durability: Durability,
         workers: int | None,
         log: Callable[[str, str], None],
+        expected: Expected,
     ) -> None:
         self._lock = lock
         self._targets = targets
@@ -95,7 +98,8 @@ class _Owner:
         self._is_closing = False
         self._happened = threading.Condition()
         self._events = 0
-        self._expected: dict[tuple[str, str], Mapping[str, Sequence[str]]] = {}
+        self._expected = dict(expected)
+        self._may_skip = False
         self._is_closed = False
         self.service.subscribe(self._notice)
         self._methods = self._served()
@@ -176,7 +180,7 @@ class _Owner:
         if due is None:
             return TICK_MAX_SECONDS
         ahead = due - self._clock.now()
-        if ahead > 0 and isinstance(self._clock, SkipClock) and self.service.is_idle:
+        if ahead > 0 and isinstance(self._clock, SkipClock) and self._may_skip and self.service.is_idle:
             self._clock.jump_to(due)
             ahead = 0
         if ahead > 0:
@@ -190,6 +194,8 @@ class _Owner:
         """Make a workflow a function, and take up its executions that sleep for want of it."""
         self._targets.register(plan, folder, env)
         self.service.recover()
+        # Not before: what only sleeps for want of its function has something to do, and time would pass it by.
+        self._may_skip = True
         self.nudge()
 
     def register_json(self, *, plan: Json, folder: str, env: Mapping[str, str]) -> None:
@@ -248,12 +254,13 @@ class Engine:
         durability: of the store; `full` also survives a power cut.
         workers: most worker processes; None for the default.
         log: called with each line that a handler or target writes, and whose it is.
+        expected: answers to callbacks, given as soon as an execution waits for one (rule 60).
 
     Raises:
         UsageError: the store or its lock cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an engine is made of
         self,
         *,
         store: Path | None,
@@ -263,6 +270,7 @@ class Engine:
         durability: Durability = "normal",
         workers: int | None = None,
         log: Callable[[str, str], None] = to_standard_error,
+        expected: Expected | None = None,
     ) -> None:
         self._store = store
         self._project = project
@@ -272,7 +280,7 @@ class Engine:
         self._workers = workers
         self._log = log
         self._registered: dict[str, tuple[Plan, Path]] = {}
-        self._expected: dict[tuple[str, str], Mapping[str, Sequence[str]]] = {}
+        self._expected = expected or {}
         self._lock = threading.Lock()
         self._backend = self._open()
 
@@ -318,6 +326,9 @@ class Engine:
         owner = Remote(address)
         try:
             is_skipping = owner.ask("is_skipping", {})
+            if is_skipping or not self._skip_time:
+                for (workflow, name), answers in self._expected.items():
+                    owner.ask("expect", {"workflow": workflow, "name": name, "answers": answers})
         except OwnerGoneError:  # between its last word and giving the lock back, or the address of one before it
             return None
         if self._skip_time and not is_skipping:
@@ -339,6 +350,7 @@ class Engine:
             durability=self._durability,
             workers=self._workers,
             log=self._log,
+            expected=self._expected,
         )
 
     def _ask(self, method: str, **members: Any) -> Any:
@@ -356,8 +368,6 @@ class Engine:
                 time.sleep(LOOK_SECONDS / 10)  # the kernel may still be about to give the lock back
                 backend = self._open()
                 try:
-                    for (workflow, name), answers in self._expected.items():
-                        backend.ask("expect", {"workflow": workflow, "name": name, "answers": answers})
                     for plan, folder in self._registered.values():
                         self._register(backend, plan, folder)
                 except OwnerGoneError:
@@ -386,19 +396,6 @@ class Engine:
                 self._take_over(backend)
             else:
                 return
-
-    def expect(self, workflow: str, name: str, answers: Mapping[str, Sequence[str]]) -> None:
-        """Have the callbacks of an execution, and of those that it starts, answered as soon as it waits for them.
-
-        To be called before the workflow is registered: a callback that is open already may time out then.
-
-        Args:
-            workflow: of the execution, which need not exist yet.
-            name: of the execution.
-            answers: by state, JSON texts: used in their order, the last one repeats (rule 60).
-        """
-        self._expected[workflow, name] = answers
-        self._ask("expect", workflow=workflow, name=name, answers=answers)
 
     def callbacks(self, arn: str | None = None) -> list[Mapping[str, Any]]:
         """Return the open callbacks of an execution, or of all that run, see `Service.callbacks`."""
