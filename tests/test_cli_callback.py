@@ -10,8 +10,9 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from scripted import PENDING, ManualClock, World, callback, close_all, context
@@ -19,6 +20,9 @@ from shell import Shell, shell
 
 from durableflow.local.service import Function
 from durableflow.local.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["shell"]
 
@@ -243,23 +247,40 @@ def test_skipped_time_goes_to_a_time_out_that_nobody_answers(shell: Shell) -> No
     assert recorded()["e"]["Status"] == "TIMED_OUT"
 
 
-def test_run_says_what_it_waits_for_and_another_process_answers(shell: Shell) -> None:
-    id_ = sleeping(ask(), ask("d", "known"))["one c"]
+@contextmanager
+def waiting(id_: str) -> Iterator[subprocess.Popen[str]]:
+    """A `run` in a process of its own that has said that it waits for a callback, and how to answer."""
     command = [sys.executable, "-m", "durableflow", "run", "flow.yaml", "--name", "one"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         line = next(line for line in process.stderr if "waiting" in line)
         assert line == f"waiting for callback 'ask'; answer it with: durableflow callback succeed {id_} --result JSON\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
+
+def test_another_process_answers_what_a_run_waits_for(shell: Shell) -> None:
+    with waiting(sleeping(ask())["one c"]) as process:
         ran = shell("callback", "succeed", "ask", "--result", "1")
 
         assert (ran.code, ran.out, ran.err) == (0, "ask  SUCCEEDED\n", "")
         process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.communicate()
     assert recorded()["c"]["CallbackDetails"]["Result"] == "1"
+
+
+def test_what_a_killed_run_waited_for_can_be_answered_and_the_next_run_learns_of_it(shell: Shell) -> None:
+    with waiting(sleeping(ask())["one c"]) as process:
+        process.kill()
+        process.wait(30)
+
+    assert "nothing runs the execution now" in shell("callback", "succeed", "ask", "--result", "1").err
+    ran = shell("run", "flow.yaml", "--name", "one")
+
+    assert "  ask  succeeded after " in ran.err
+    assert "waiting for callback" not in ran.err
 
 
 @pytest.mark.parametrize(
