@@ -509,6 +509,19 @@ def test_children_of_finished_contexts_are_not_sent_unless_they_are_to_be_replay
     assert len(everything) == 10
 
 
+def test_what_happens_inside_a_finished_context_still_wakes_and_is_told_but_is_not_in_the_state(run: Run) -> None:
+    run.checkpoint(context(), wait(5, "v", ParentId="x"), wait(9, "w", ParentId="x"))
+    run.checkpoint(context("SUCCEED"))
+    run.world.sleep(5)
+    assert run.checkpoint().keys() == {"v"}
+    run.answer(PENDING)
+    run.world.sleep(4)
+    run.wake()
+    assert run.event["UpdatedOperationIds"] == ["w"]
+    assert [operation["Id"] for operation in run.state()[1:]] == ["x"]
+
+
+
 # The end of an invocation --------------------------------------------------------------------------------------------
 
 
