@@ -412,8 +412,9 @@ class Ledger:
     def _context(self, update: Update, made: Operation, row: Row, draft: _Draft) -> None:
         details: wire.ContextDetails = {}
         # Some SDKs say it at START; what SUCCEED says wins (protocol.md 2.2). FAIL has no such option (rule 61).
-        options = update.get("ContextOptions", {}) if update["Action"] != "FAIL" else {}
-        replay = options.get("ReplayChildren", made.get("ContextDetails", {}).get("ReplayChildren"))
+        replay = made.get("ContextDetails", {}).get("ReplayChildren")
+        if update["Action"] != "FAIL":
+            replay = update.get("ContextOptions", {}).get("ReplayChildren", replay)
         if replay is not None:
             details["ReplayChildren"] = replay
         told: Event = {}

@@ -202,7 +202,10 @@ class Turn:
 
     def function_of(self, execution: Execution) -> Function | None:
         """Return the function that an execution is of; None while there is no durable one of its name and version."""
-        function = self._desk.functions.resolve(f"{execution.function}:{execution.version}")
+        is_child = (
+            execution.caller is not None and self.function_of(self.execution_of_key(execution.caller)) is not None
+        )
+        function = self._desk.functions.resolve(f"{execution.function}:{execution.version}", is_invoked=is_child)
         return function if function is not None and function.is_durable else None
 
     def wake(self, execution: Execution) -> None:
@@ -311,7 +314,7 @@ class Turn:
 
     def _resolve(self, execution: Execution, update: Update) -> Target | ErrorObject:
         name = update.get("ChainedInvokeOptions", {}).get("FunctionName", "")
-        function = self._desk.functions.resolve(name)
+        function = self._desk.functions.resolve(name, is_invoked=True)
         if function is None:
             return {"ErrorType": "ResourceNotFoundException", "ErrorMessage": f"Function not found: {name}"}
         if function.is_durable and self._depth(execution) >= self._desk.limits.depth:
@@ -414,7 +417,7 @@ class Turn:
     # Targets ---------------------------------------------------------------------------------------------------------
 
     def _start_target(self, caller: Execution, start: ledger.StartTarget) -> None:
-        function = self._desk.functions.resolve(f"{start.target.name}:{start.target.version}")
+        function = self._desk.functions.resolve(f"{start.target.name}:{start.target.version}", is_invoked=True)
         # It was resolved a moment ago, in this very turn.
         function = cast("Function", function)
         if function.is_durable:

@@ -30,8 +30,13 @@ class Function:
 class Functions(Protocol):
     """Knows which functions there are."""
 
-    def resolve(self, name: str) -> Function | None:
-        """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none."""
+    def resolve(self, name: str, *, is_invoked: bool = False) -> Function | None:
+        """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none.
+
+        Args:
+            name: see there.
+            is_invoked: whether an execution whose function is known invokes it; there may be more functions for it.
+        """
         ...
 
 

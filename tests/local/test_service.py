@@ -521,7 +521,6 @@ def test_what_happens_inside_a_finished_context_still_wakes_and_is_told_but_is_n
     assert [operation["Id"] for operation in run.state()[1:]] == ["x"]
 
 
-
 # The end of an invocation --------------------------------------------------------------------------------------------
 
 
