@@ -162,6 +162,8 @@ CODES: dict[str, Code] = {
     "DF512": Code(severity="error", title="a plan's file cannot be read"),
     "DF513": Code(severity="error", title="the plan holds no workflow of that name"),
     "DF514": Code(severity="error", title="a boto3 that knows no durable functions"),
+    "DF515": Code(severity="error", title="a result that was stored apart is lost or damaged"),
+    "DF516": Code(severity="error", title="the store of large results cannot be used"),
     "DF520": Code(severity="error", title="a handler's module is not in the declared folders"),
     "DF521": Code(severity="error", title="a handler's module cannot be imported"),
     "DF522": Code(severity="error", title="a handler's module has no such function"),
