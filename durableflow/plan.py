@@ -112,6 +112,32 @@ class Step(Node):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Aws(Node):
+    """An AWS API call; `service` and `action` as boto3 names them."""
+
+    TYPE: ClassVar[str] = "aws"
+
+    service: str
+    action: str
+    params: Program
+    semantics: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    retry: tuple[Retrier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http(Node):
+    """An HTTP request; `request` gives `{method, url, headers, query, body?}`."""
+
+    TYPE: ClassVar[str] = "http"
+
+    request: Program
+    success: tuple[tuple[int, int], ...] = ((200, 299),)
+    redirects: int = 0
+    semantics: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    retry: tuple[Retrier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wait(Node):
     """Exactly one of `duration` (seconds or duration text) and `until` (a time)."""
 
