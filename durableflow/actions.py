@@ -177,25 +177,30 @@ class Clients:
         return self._models[service]
 
 
-def check_action(clients: Clients, service: str, action: str, params: Mapping[str, object]) -> list[Misfit]:
+def check_action(
+    service: str, action: str, params: Mapping[str, object], *, clients: Clients, allowed: AllowList | None = None
+) -> list[Misfit]:
     """Return what is wrong with an action and its parameters, without calling anything.
 
     Args:
-        clients: whose models to ask.
         service: as boto3 names it.
         action: the method of its client.
         params: JSON values, with `parameters.Unknown` where a template stands.
+        clients: whose models to ask.
+        allowed: what the project lists as allowed, if it does.
     """
     try:
         operation = clients.operation(service, action)
     except UnknownActionError as error:
         return [error.misfit]
     if operation.streams_events:
-        return [Misfit(code="DF305", path=("action",), message=_no_streams(operation), hint=_STREAM_HINT)]
-    return fit(operation.action, params)[1]
-
-
-_STREAM_HINT: Final = "call it in a step"
+        return [Misfit(code="DF305", path=("action",), message=_no_streams(operation), hint="call it in a step")]
+    misfits = fit(operation.action, params)[1]
+    if allowed is not None and not allowed.permits(service, action, operation.prefixes):
+        hint = f"add '{service}:{operation.model.name}' to it"
+        message = f"the project's list 'aws: {{allow: …}}' does not have {operation.action.call}"
+        misfits.append(Misfit(code="DF422", path=("action",), message=message, hint=hint))
+    return misfits
 
 
 def _no_streams(operation: _Operation) -> str:

@@ -50,7 +50,8 @@ class Misfit:
     """What is wrong with an action or its parameters.
 
     Args:
-        code: DF304 the service, DF305 the action, DF311 a parameter, DF421 a value that the model does not list.
+        code: DF304 the service, DF305 the action, DF311 a parameter, DF421 a value that the model does not list,
+            DF422 the project does not allow the action.
         path: where in the construct that calls the action, such as `("params", "Item", "id")`.
         is_key: whether the key at `path` is meant, not its value.
         message: as in a Diagnostic.
@@ -205,23 +206,26 @@ class _Fitting:
         known: Mapping[str, Shape] = cast("Any", shape).members
         aliases = aliases or {}
         made: dict[str, object] = {}
+        meant: set[str] = set()  # what is there under a wrong name is not missing as well
         for name, value in values.items():
             own = aliases.get(name, name)
             if own not in known:
-                self.unknown(name, path, {*known, *aliases})
+                meant |= {aliases.get(one, one) for one in self.unknown(name, path, {*known, *aliases})}
             elif value is not None:
                 made[own] = self.value(known[own], value, (*path, name))
         for name in cast("list[str]", cast("Any", shape).required_members):
-            if name not in made and name not in given:
+            if name not in made and name not in given and name not in meant:
                 what = f"'{_place(path)}' needs '{name}'" if path else f"needs the parameter '{name}'"
                 self._add(path, what, None, is_key=True)
         return made
 
-    def unknown(self, name: str, path: Path, known: Collection[str]) -> None:
-        """Add that a structure has no such member."""
-        hint = _near(name, known) or (f"it has: {_listed(known)}" if known else "it takes none")
+    def unknown(self, name: str, path: Path, known: Collection[str]) -> list[str]:
+        """Add that a structure has no such member, and return the one that was meant, if any."""
+        near = _near(name, known)
+        hint = _question(near) or (f"it has: {_listed(known)}" if known else "it takes none")
         what = f"has no parameter '{shown(name)}'"
         self._add((*path, name), f"'{_place(path)}' {what}" if path else what, hint, is_key=True)
+        return near
 
     def _structure(self, shape: Shape, value: object, path: Path) -> object:
         if not isinstance(value, dict):
@@ -263,7 +267,7 @@ def _text(shape: Shape, value: object) -> object:
     listed: Sequence[str] = getattr(shape, "enum", ())
     if listed and value not in listed:
         what = f"is '{shown(value)}', which AWS's model does not list"
-        raise _WrongError(what, _near(value, listed) or f"it lists: {_listed(listed)}", code="DF421")
+        raise _WrongError(what, _question(_near(value, listed)) or f"it lists: {_listed(listed)}", code="DF421")
     return value
 
 
@@ -297,9 +301,10 @@ def _blob(_: Shape, value: object) -> object:
         except UnicodeEncodeError:
             raise _WrongError("holds half of a character, which no bytes stand for") from None
     hint = f"the filter 'tojson' makes text; bytes are written {{{BASE64}: …}}"
-    if not isinstance(value, dict) or value.keys() != {BASE64}:
+    held = cast("dict[str, object]", value) if kind(value) == "an object" else {}
+    if held.keys() != {BASE64}:
         raise _wrong_kind(value, "text", hint)
-    encoded = cast("dict[str, object]", value)[BASE64]
+    encoded = held[BASE64]
     if isinstance(encoded, Unknown):
         return encoded
     try:
@@ -333,9 +338,28 @@ _SCALARS: Final[Mapping[str, Callable[[Shape, object], object]]] = {
 """By the type of a shape; the others (`string`, `character`) are text."""
 
 
-def _near(word: str, known: Collection[str]) -> str | None:
-    near = difflib.get_close_matches(word, known, n=1) or [one for one in known if one.lower() == word.lower()]
-    return f"did you mean '{shown(near[0])}'?" if near else None
+def _near(word: str, known: Collection[str]) -> list[str]:
+    """Return the most similar word, or nothing."""
+    return difflib.get_close_matches(word, known, n=1) or [one for one in known if one.lower() == word.lower()][:1]
+
+
+def _question(near: list[str]) -> str | None:
+    return f"did you mean '{near[0]}'?" if near else None
+
+
+def unknown_in(value: object, is_template: Callable[[str], bool]) -> object:
+    """Return a value of a workflow file with :class:`Unknown` for each text that is a template.
+
+    Text that begins or ends outside braces is text whatever its templates give; else they may give anything.
+    """
+    if isinstance(value, dict):
+        return {key: unknown_in(item, is_template) for key, item in cast("dict[str, object]", value).items()}
+    if isinstance(value, list):
+        return [unknown_in(item, is_template) for item in cast("list[object]", value)]
+    if not isinstance(value, str) or not is_template(value):
+        return value
+    text = value.strip()
+    return Unknown.ANY if text.startswith("{") and text.endswith("}") else Unknown.TEXT
 
 
 def _place(path: Path) -> str:
