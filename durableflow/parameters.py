@@ -165,7 +165,7 @@ class _Fitting:
         self.misfits: list[Misfit] = []
 
     def value(self, shape: Shape, value: object, path: Path) -> object:  # noqa: PLR0911 - one return for each type
-        """Return one value as botocore takes it; where it does not fit, a misfit is added and nothing is returned."""
+        """Return one value as botocore takes it; where it does not fit, a misfit is added."""
         if value is Unknown.ANY or len(self.misfits) >= MISFITS_MAX:
             return value
         # Any JSON at all: `jsonvalue` is sent as its text, a document as it is.
@@ -183,7 +183,7 @@ class _Fitting:
                     return _SCALARS.get(scalar, _text)(shape, value)
         except _WrongError as wrong:
             self._add(path, f"'{_place(path)}' {wrong.what}", wrong.hint, code=wrong.code)
-            return None
+            return value  # what AWS's model only does not list is sent all the same
 
     def members(
         self,

@@ -88,6 +88,7 @@ def misfits(**params: object) -> list[Misfit]:
         ("Json", {"x": 1}, {"x": 1}),
         ("CopySource", {"Bucket": "b", "Key": "k"}, {"Bucket": "b", "Key": "k"}),
         ("Token", "mine", "mine"),
+        ("Colour", "GREEN", "GREEN"),
     ],
 )
 def test_a_value_becomes_what_botocore_takes(name: str, value: object, expected: object) -> None:
@@ -130,6 +131,10 @@ def test_what_does_not_fit_is_said_with_its_place(name: str, value: object, mess
     (only,) = misfits(**{name: value})
     assert (only.message, only.hint) == (f"shop.put: {message}", hint)
     assert only.code == ("DF421" if name == "Colour" else "DF311")
+
+
+def test_what_the_model_does_not_list_is_sent_all_the_same() -> None:
+    assert fit(ACTION, {"Text": "t", "Colour": "PINK"})[0] == {"Text": "t", "Colour": "PINK"}
 
 
 def test_a_number_is_no_text() -> None:
