@@ -9,7 +9,6 @@ Source: language.md 4, 11 and 12, rules 13, 27, 42, 54; docs/aws.md.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import threading
@@ -22,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from durableflow import faults, values
 from durableflow.errors import Fault
-from durableflow.parameters import Action, Misfit, fit, from_aws, from_bytes, with_tokens
+from durableflow.parameters import Action, Misfit, closest_name, fit, from_aws, from_bytes, with_tokens
 from durableflow.source import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from durableflow.parameters import Closest
     from durableflow.values import Json, Object
 
 DEFAULT_TIMEOUT_SECONDS: Final = 60.0
@@ -106,17 +106,17 @@ class Clients:
         self._models: dict[str, tuple[Any, dict[str, str]]] = {}
         self._clients: OrderedDict[tuple[str, float, bool], Any] = OrderedDict()
 
-    def operation(self, service: str, action: str) -> _Operation:
-        """Return what is known of an action.
+    def operation(self, service: str, action: str, closest: Closest = closest_name) -> _Operation:
+        """Return what is known of an action; `closest` finds what a wrong name may have meant.
 
         Raises:
             UnknownActionError: there is none.
         """
         with self._lock:
-            model, operations = self._service(service)
+            model, operations = self._service(service, closest)
             if action not in operations:
-                near = difflib.get_close_matches(action, operations, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else "see the methods of its boto3 client"
+                near = closest(action, operations)
+                hint = f"did you mean '{near}'?" if near else "see the methods of its boto3 client"
                 message = f"the service '{shown(service)}' has no action '{shown(action)}'"
                 raise UnknownActionError(Misfit(code="DF305", path=("action",), message=message, hint=hint))
             operation = model.operation_model(operations[action])
@@ -163,12 +163,12 @@ class Clients:
             self._session = session.get_session()
         return self._session
 
-    def _service(self, service: str) -> tuple[Any, dict[str, str]]:
+    def _service(self, service: str, closest: Closest) -> tuple[Any, dict[str, str]]:
         if service not in self._models:
             names: list[str] = self._opened().get_available_services()
             if service not in names:
-                near = difflib.get_close_matches(service, names, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else "write it as boto3 does: dynamodb, s3, bedrock-runtime"
+                near = closest(service, names)
+                hint = f"did you mean '{near}'?" if near else "write it as boto3 does: dynamodb, s3, bedrock-runtime"
                 message = f"there is no AWS service '{shown(service)}'"
                 raise UnknownActionError(Misfit(code="DF304", path=("service",), message=message, hint=hint))
             snake: Any = import_module("botocore").xform_name
@@ -178,7 +178,13 @@ class Clients:
 
 
 def check_action(
-    service: str, action: str, params: Mapping[str, object], *, clients: Clients, allowed: AllowList | None = None
+    service: str,
+    action: str,
+    params: Mapping[str, object],
+    closest: Closest = closest_name,
+    *,
+    clients: Clients,
+    allowed: AllowList | None = None,
 ) -> list[Misfit]:
     """Return what is wrong with an action and its parameters, without calling anything.
 
@@ -186,16 +192,17 @@ def check_action(
         service: as boto3 names it.
         action: the method of its client.
         params: JSON values, with `parameters.Unknown` where a template stands.
+        closest: finds what a wrong name may have meant.
         clients: whose models to ask.
         allowed: what the project lists as allowed, if it does.
     """
     try:
-        operation = clients.operation(service, action)
+        operation = clients.operation(service, action, closest)
     except UnknownActionError as error:
         return [error.misfit]
     if operation.streams_events:
         return [Misfit(code="DF305", path=("action",), message=_no_streams(operation), hint="call it in a step")]
-    misfits = fit(operation.action, params)[1]
+    misfits = fit(operation.action, params, closest)[1]
     if allowed is not None and not allowed.permits(service, action, operation.prefixes):
         hint = f"add '{service}:{operation.model.name}' to it"
         message = f"the project's list 'aws: {{allow: …}}' does not have {operation.action.call}"

@@ -36,6 +36,8 @@ MISFITS_MAX: Final = 20
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Path: TypeAlias = "tuple[str | int, ...]"
+Closest: TypeAlias = "Callable[[str, Collection[str]], str | None]"
+"""Gives the one of some names that is most like a word, or None; comparing takes long, so `validate` bounds it."""
 
 
 class Unknown(Enum):
@@ -93,25 +95,34 @@ class Action:
     aliases: Mapping[str, str]
 
 
-def fit(action: Action, params: Mapping[str, object]) -> tuple[dict[str, object], list[Misfit]]:
+def closest_name(word: str, known: Collection[str]) -> str | None:
+    """Return the one of some names that is most like a word, or None."""
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
+
+
+def fit(
+    action: Action, params: Mapping[str, object], closest: Closest = closest_name
+) -> tuple[dict[str, object], list[Misfit]]:
     """Return parameters as botocore takes them, and what is wrong with them.
 
     Args:
         action: what they are for.
         params: JSON values, with :class:`Unknown` where a value is not known yet. One that is null is left out, at
             every depth, so that a template can leave an optional parameter away.
+        closest: finds what a wrong name may have meant.
 
     Returns:
-        The parameters, of use only when nothing is wrong and nothing unknown, and at most MISFITS_MAX misfits; those
-        of code DF421 are no more than a guess.
+        The parameters, of use only when nothing is wrong and nothing unknown, and at most MISFITS_MAX misfits, then
+        as many of code DF421, which are no more than a guess.
     """
-    fitting = _Fitting(action.call)
+    fitting = _Fitting(action.call, closest)
     if action.shape is None:
         for name in params:
             fitting.unknown(name, (), ())
         return {}, fitting.misfits
     given = {*action.tokens, *action.provided}
-    return fitting.members(action.shape, params, (), aliases=action.aliases, given=given), fitting.misfits
+    made = fitting.members(action.shape, params, (), aliases=action.aliases, given=given)
+    return made, [*fitting.misfits, *fitting.guesses]
 
 
 def with_tokens(action: Action, params: dict[str, object], key: str) -> dict[str, object]:
@@ -145,11 +156,10 @@ def _matches(metadata: Mapping[str, Any], text: str) -> bool:
 class _WrongError(Exception):
     """A value does not fit: `what` follows the name of the parameter in the message."""
 
-    def __init__(self, what: str, hint: str | None = None, *, code: str = "DF311") -> None:
+    def __init__(self, what: str, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.hint = hint
-        self.code = code
 
 
 def _wrong_kind(value: object, needed: str, hint: str | None = None) -> _WrongError:
@@ -160,9 +170,12 @@ def _wrong_kind(value: object, needed: str, hint: str | None = None) -> _WrongEr
 class _Fitting:
     """Walks parameters and their shape side by side."""
 
-    def __init__(self, call: str) -> None:
+    def __init__(self, call: str, closest: Closest) -> None:
         self._call = call
+        self._closest = closest
         self.misfits: list[Misfit] = []
+        self.guesses: list[Misfit] = []
+        """Kept apart: the call is made in spite of them, so they must not end the walk."""
 
     def value(self, shape: Shape, value: object, path: Path) -> object:  # noqa: PLR0911 - one return for each type
         """Return one value as botocore takes it; where it does not fit, a misfit is added."""
@@ -180,10 +193,12 @@ class _Fitting:
                 case "map":
                     return self._map(shape, value, path)
                 case scalar:
-                    return _SCALARS.get(scalar, _text)(shape, value)
+                    if scalar in _SCALARS:
+                        return _SCALARS[scalar](shape, value)
+                    return self._text(shape, value, path)
         except _WrongError as wrong:
-            self._add(path, f"'{_place(path)}' {wrong.what}", wrong.hint, code=wrong.code)
-            return value  # what AWS's model only does not list is sent all the same
+            self._add(path, f"'{_place(path)}' {wrong.what}", wrong.hint)
+            return None
 
     def members(
         self,
@@ -208,9 +223,12 @@ class _Fitting:
         made: dict[str, object] = {}
         meant: set[str] = set()  # what is there under a wrong name is not missing as well
         for name, value in values.items():
+            if len(self.misfits) >= MISFITS_MAX:
+                break
             own = aliases.get(name, name)
             if own not in known:
-                meant |= {aliases.get(one, one) for one in self.unknown(name, path, {*known, *aliases})}
+                near = self.unknown(name, path, (*known, *aliases))
+                meant |= {aliases.get(near, near)} if near else set()
             elif value is not None:
                 made[own] = self.value(known[own], value, (*path, name))
         for name in cast("list[str]", cast("Any", shape).required_members):
@@ -219,10 +237,10 @@ class _Fitting:
                 self._add(path, what, None, is_key=True)
         return made
 
-    def unknown(self, name: str, path: Path, known: Collection[str]) -> list[str]:
+    def unknown(self, name: str, path: Path, known: Collection[str]) -> str | None:
         """Add that a structure has no such member, and return the one that was meant, if any."""
-        near = _near(name, known)
-        hint = _question(near) or (f"it has: {_listed(known)}" if known else "it takes none")
+        near = self._near(name, known)
+        hint = _question(near) or (f"it has: {_some(known)}" if known else "it takes none")
         what = f"has no parameter '{shown(name)}'"
         self._add((*path, name), f"'{_place(path)}' {what}" if path else what, hint, is_key=True)
         return near
@@ -233,7 +251,7 @@ class _Fitting:
         before = len(self.misfits)
         made = self.members(shape, cast("dict[str, object]", value), path)
         if getattr(shape, "is_tagged_union", False) and len(made) != 1 and len(self.misfits) == before:
-            raise _WrongError("needs exactly one parameter", f"one of: {_listed(cast('Any', shape).members)}")
+            raise _WrongError("needs exactly one parameter", f"one of: {_some(cast('Any', shape).members)}")
         return made
 
     def _list(self, shape: Shape, value: object, path: Path) -> object:
@@ -247,28 +265,40 @@ class _Fitting:
             raise _wrong_kind(value, "an object")
         inner: Shape = cast("Any", shape).value
         entries = cast("dict[str, object]", value)
+        for key in entries:
+            self._listed(cast("Any", shape).key, key, (*path, key), is_key=True)
         return {key: self.value(inner, item, (*path, key)) for key, item in entries.items()}
 
-    def _add(self, path: Path, what: str, hint: str | None, *, code: str = "DF311", is_key: bool = False) -> None:
-        if len(self.misfits) < MISFITS_MAX:
-            told = f"{self._call}: {what}" if what.startswith("'") else f"{self._call} {what}"
-            self.misfits.append(Misfit(code=code, path=("params", *path), message=told, hint=hint, is_key=is_key))
-
-
-def _text(shape: Shape, value: object) -> object:
-    if shape.name == "CopySource" and isinstance(value, dict):
-        return cast("object", value)  # botocore takes {Bucket, Key, VersionId}, too
-    if value is Unknown.TEXT:
+    def _text(self, shape: Shape, value: object, path: Path) -> object:
+        if shape.name == "CopySource" and isinstance(value, dict):
+            return cast("object", value)  # botocore takes {Bucket, Key, VersionId}, too
+        if value is Unknown.TEXT:
+            return value
+        if isinstance(value, (list, dict)):
+            raise _wrong_kind(cast("object", value), "text", "the filter 'tojson' makes text of it")
+        if not isinstance(value, str):
+            raise _wrong_kind(value, "text", "write it in quotes, or give a template's value the filter 'string'")
+        self._listed(shape, value, path)
         return value
-    if isinstance(value, (list, dict)):
-        raise _wrong_kind(cast("object", value), "text", "the filter 'tojson' makes text of it")
-    if not isinstance(value, str):
-        raise _wrong_kind(value, "text", "write it in quotes, or give a template's value the filter 'string'")
-    listed: Sequence[str] = getattr(shape, "enum", ())
-    if listed and value not in listed:
-        what = f"is '{shown(value)}', which AWS's model does not list"
-        raise _WrongError(what, _question(_near(value, listed)) or f"it lists: {_listed(listed)}", code="DF421")
-    return value
+
+    def _listed(self, shape: Shape, word: str, path: Path, *, is_key: bool = False) -> None:
+        """Point out a word that AWS's model does not list; AWS may know it all the same."""
+        listed: Sequence[str] = getattr(shape, "enum", ())
+        if listed and word not in listed and len(self.guesses) < MISFITS_MAX:
+            hint = _question(self._near(word, listed)) or f"it lists: {_some(listed)}"
+            what = f"'{_place(path)}' is " + ("" if is_key else f"'{shown(word)}', ") + "not in the list of AWS's model"
+            self.guesses.append(self._misfit("DF421", path, what, hint, is_key=is_key))
+
+    def _near(self, word: str, known: Collection[str]) -> str | None:
+        return next((one for one in known if one.lower() == word.lower()), None) or self._closest(word, known)
+
+    def _add(self, path: Path, what: str, hint: str | None, *, is_key: bool = False) -> None:
+        if len(self.misfits) < MISFITS_MAX:
+            self.misfits.append(self._misfit("DF311", path, what, hint, is_key=is_key))
+
+    def _misfit(self, code: str, path: Path, what: str, hint: str | None, *, is_key: bool) -> Misfit:
+        told = f"{self._call}: {what}" if what.startswith("'") else f"{self._call} {what}"
+        return Misfit(code=code, path=("params", *path), message=told, hint=hint, is_key=is_key)
 
 
 def _whole(_: Shape, value: object) -> object:
@@ -338,13 +368,8 @@ _SCALARS: Final[Mapping[str, Callable[[Shape, object], object]]] = {
 """By the type of a shape; the others (`string`, `character`) are text."""
 
 
-def _near(word: str, known: Collection[str]) -> list[str]:
-    """Return the most similar word, or nothing."""
-    return difflib.get_close_matches(word, known, n=1) or [one for one in known if one.lower() == word.lower()][:1]
-
-
-def _question(near: list[str]) -> str | None:
-    return f"did you mean '{near[0]}'?" if near else None
+def _question(near: str | None) -> str | None:
+    return f"did you mean '{shown(near)}'?" if near else None
 
 
 def unknown_in(value: object, is_template: Callable[[str], bool]) -> object:
@@ -368,7 +393,7 @@ def _place(path: Path) -> str:
     return shown(text.removeprefix("."))
 
 
-def _listed(names: Collection[str]) -> str:
+def _some(names: Collection[str]) -> str:
     some = sorted(names)[:12]
     return ", ".join([*some, "…"] if len(names) > len(some) else some)
 

@@ -38,7 +38,7 @@ from durableflow.model import (
     walk_states,
 )
 from durableflow.packaged import LoadFile, Packaged
-from durableflow.parameters import Misfit, unknown_in
+from durableflow.parameters import Closest, Misfit, unknown_in
 from durableflow.plan import END
 from durableflow.references import TEMPLATES_MAX, Near, check_templates, count_templates, listed, templates_in
 from durableflow.source import Mark, Span, shown
@@ -64,7 +64,7 @@ class Known:
         env: the environment names that have a value.
         check_handler: says what is wrong with a handler such as `risk.rules:score` (its span is filled in here).
         check_action: says what is wrong with a service, an action and its parameters, in which `parameters.Unknown`
-            stands for templates.
+            stands for templates; its last argument finds what a wrong name may have meant.
         load_file: reads a file that the workflow names.
         operations: how many operations an execution may take.
     """
@@ -73,7 +73,7 @@ class Known:
     workflows: frozenset[str] | None = None
     env: frozenset[str] | None = None
     check_handler: Callable[[str], Diagnostic | None] | None = None
-    check_action: Callable[[str, str, Mapping[str, object]], Sequence[Misfit]] | None = None
+    check_action: Callable[[str, str, Mapping[str, object], Closest], Sequence[Misfit]] | None = None
     load_file: LoadFile | None = None
     operations: int = OPERATIONS_MAX
 
@@ -416,7 +416,7 @@ def actions_exist(subject: Subject) -> Iterator[Diagnostic]:
         if not isinstance(work, (Aws, AwsCheck)):
             continue
         params = {name: unknown_in(value, is_template) for name, value in work.params.items()}
-        for misfit in look(work.service, work.action, params):
+        for misfit in look(work.service, work.action, params, subject.near.closest):
             # Without `params` at all there is no better place for a parameter that is missing.
             inner = misfit.path if misfit.path[0] in work.model_fields_set else ("action",)
             spot = subject.document.key_span if misfit.is_key and inner == misfit.path else subject.document.span

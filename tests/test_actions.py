@@ -10,7 +10,10 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore import xform_name
 from botocore.exceptions import EndpointConnectionError, NoRegionError, ReadTimeoutError
+from botocore.session import get_session
+from botocore.validate import ParamValidator
 from moto import mock_aws
 
 from durableflow import actions, parameters
@@ -316,8 +319,9 @@ def dynamodb_error(code: str, status: int = 400) -> tuple[int, dict[str, str], b
     ],
 )
 def test_an_error_is_named_after_its_service_and_nothing_is_tried_again(
-    server: Server, code: str, status: int, name: str
+    server: Server, code: str, status: int, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     server.answers = [dynamodb_error(code, status), (200, {}, b"{}")]
     refused = fault(Actions(allowed=EVERYTHING), "dynamodb.list_tables")
     assert (refused.name, refused.message) == (name, "no")
@@ -441,6 +445,29 @@ def test_a_service_and_an_action_are_looked_up_with_a_hint(clients: Clients) -> 
 def test_what_boto3_takes_is_taken(clients: Clients, call: str, params: dict[str, object]) -> None:
     service, _, action = call.partition(".")
     assert check_action(service, action, params, clients=clients) == []
+
+
+@pytest.mark.slow
+def test_botocores_own_examples_fit_as_botocore_says(clients: Clients) -> None:
+    session: Any = get_session()
+    loader = session.get_component("data_loader")
+    compared = 0
+    for service in loader.list_available_services("examples-1"):
+        for name, examples in loader.load_service_model(service, "examples-1")["examples"].items():
+            action = clients.operation(service, xform_name(name)).action
+            for params in [example.get("input") or {} for example in examples if action.shape]:
+                wrong = [misfit.message for misfit in parameters.fit(action, params)[1] if misfit.code == "DF311"]
+                said = ParamValidator().validate(params, action.shape).generate_report()
+                # Lengths and the like are left to botocore, tokens are filled in.
+                theirs = [
+                    line
+                    for line in said.splitlines()
+                    if not line.startswith(("Invalid length", "Invalid range"))
+                    and not any(f'"{one}"' in line for one in action.tokens)
+                ]
+                assert bool(wrong) == bool(theirs), (service, name, params, wrong, said)
+                compared += 1
+    assert compared > 1_000
 
 
 def test_an_action_that_the_project_does_not_list_is_pointed_out(clients: Clients) -> None:

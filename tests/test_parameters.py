@@ -27,6 +27,9 @@ KEY = "0123456789abcdef0123456789abcdef"
 SHAPES: dict[str, Any] = {
     "Text": {"type": "string"},
     "Colour": {"type": "string", "enum": ["RED", "GREEN"]},
+    "Size": {"type": "string", "enum": ["XS", "XL"]},
+    "Colours": {"type": "list", "member": {"shape": "Colour"}},
+    "Sizes": {"type": "map", "key": {"shape": "Size"}, "value": {"shape": "Text"}},
     "Whole": {"type": "integer"},
     "Number": {"type": "double"},
     "Truth": {"type": "boolean"},
@@ -47,7 +50,7 @@ SHAPES: dict[str, Any] = {
                 name: {"shape": name}
                 for name in (
                     *("Text", "Colour", "Whole", "Number", "Truth", "Bytes", "Time", "Anything", "CopySource"),
-                    *("Token", "Tags", "Numbers", "Union", "Inner"),
+                    *("Token", "Tags", "Numbers", "Union", "Inner", "Colours", "Sizes"),
                 )
             },
             "Json": {"shape": "Text", "jsonvalue": True, "location": "header"},
@@ -123,8 +126,8 @@ def test_null_is_left_out_and_an_alias_has_the_models_name() -> None:
         ("Inner", "x", "'Inner' is text, but must be an object", None),
         ("Inner", {}, "'Inner' needs 'Name'", None),
         ("Inner", {"Name": "x", "Size": 1}, "'Inner' has no parameter 'Size'", "it has: Name"),
-        ("Colour", "RDE", "'Colour' is 'RDE', which AWS's model does not list", "did you mean 'RED'?"),
-        ("Colour", "BLUE!", "'Colour' is 'BLUE!', which AWS's model does not list", "it lists: GREEN, RED"),
+        ("Colour", "RDE", "'Colour' is 'RDE', not in the list of AWS's model", "did you mean 'RED'?"),
+        ("Colour", "BLUE!", "'Colour' is 'BLUE!', not in the list of AWS's model", "it lists: GREEN, RED"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_said_with_its_place(name: str, value: object, message: str, hint: str | None) -> None:
@@ -134,7 +137,19 @@ def test_what_does_not_fit_is_said_with_its_place(name: str, value: object, mess
 
 
 def test_what_the_model_does_not_list_is_sent_all_the_same() -> None:
-    assert fit(ACTION, {"Text": "t", "Colour": "PINK"})[0] == {"Text": "t", "Colour": "PINK"}
+    made, guesses = fit(ACTION, {"Colours": ["PINK"] * 100, "Sizes": {"XXS": "t"}, "Text": "t", "Bytes": "t"})
+    assert made == {"Colours": ["PINK"] * 100, "Sizes": {"XXS": "t"}, "Text": "t", "Bytes": b"t"}
+    assert {guess.code for guess in guesses} == {"DF421"}
+    assert len(guesses) == MISFITS_MAX
+
+
+def test_a_key_that_the_model_does_not_list_is_pointed_out() -> None:
+    (only,) = misfits(Sizes={"XL": "t", "XXS": "t"})
+    assert (only.path, only.is_key) == (("params", "Sizes", "XXS"), True)
+    assert (only.message, only.hint) == (
+        "shop.put: 'Sizes.XXS' is not in the list of AWS's model",
+        "did you mean 'XS'?",
+    )
 
 
 def test_a_number_is_no_text() -> None:
@@ -177,7 +192,7 @@ def test_what_is_not_known_fits_everything_and_unknown_text_what_text_can_be() -
     names = [name for name in SHAPES["Input"]["members"] if name != "Text"]
     assert misfits(**dict.fromkeys(names, Unknown.ANY)) == []
     told = [misfit.message.split("'")[1] for misfit in misfits(**dict.fromkeys(names, Unknown.TEXT))]
-    assert told == ["Whole", "Number", "Truth", "Tags", "Numbers", "Union", "Inner"]
+    assert told == ["Whole", "Number", "Truth", "Tags", "Numbers", "Union", "Inner", "Colours", "Sizes"]
     assert misfits(Bytes={"$base64": Unknown.TEXT}) == []
 
 

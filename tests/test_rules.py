@@ -127,8 +127,8 @@ def test_actions_and_parameters_are_checked_at_their_places_by_who_knows_aws() -
             "(hint: write it in quotes, or give a template's value the filter 'string')"
         ),
         (
-            "workflow.yaml:14:21: DF421 warning: dynamodb.put_item: 'ReturnValues' is 'ALL_ODL', which AWS's model does not "
-            "list (hint: did you mean 'ALL_OLD'?)"
+            "workflow.yaml:14:21: DF421 warning: dynamodb.put_item: 'ReturnValues' is 'ALL_ODL', not in the list of "
+            "AWS's model (hint: did you mean 'ALL_OLD'?)"
         ),
         "workflow.yaml:15:35: DF304 error: there is no AWS service 'dynamodbb' (hint: did you mean 'dynamodb'?)",
         "workflow.yaml:16:47: DF305 error: the service 's3' has no action 'put_objekt' (hint: did you mean 'put_object'?)",
@@ -141,6 +141,16 @@ def test_actions_and_parameters_are_checked_at_their_places_by_who_knows_aws() -
         ),
         "workflow.yaml:22:109: DF311 error: s3.list_objects_v2: 'MaxKeys' is text, but must be a whole number",
     ]
+
+
+def test_many_wrong_actions_take_bounded_time() -> None:
+    state = "  - {{name: s{0}, type: aws, service: s3, action: get_objekt{0}, params: {{a{0}: 1}}, retry: []}}\n"
+    wrong = "  - {{name: t{0}, type: aws, service: dynamo{0}, action: get_item, retry: []}}\n"
+    states = "".join(state.format(i) + wrong.format(i) for i in range(1_000))
+    started = time.perf_counter()
+    found = lines_of(states, Known(check_action=partial(check_action, clients=Clients())))
+    assert len(found) == 2_000
+    assert time.perf_counter() - started < 10
 
 
 def test_workflows_and_functions_of_the_project_are_known() -> None:
