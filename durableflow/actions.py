@@ -378,13 +378,19 @@ def _service_fault(response: Mapping[str, Any], label: str) -> Fault:
         "status": metadata.get("HTTPStatusCode"),
         "request_id": metadata.get("RequestId"),
     }
-    # What the service says besides, such as the reasons of a transaction that was cancelled.
-    more = {key: value for key, value in response.items() if key not in _ERROR_ENVELOPE}
-    if more:
-        details = values.checked(from_aws(more))
-        if values.size_bytes(values.to_text(details)) <= DETAILS_MAX_BYTES:
-            data["details"] = details
+    if details := _details(response):
+        data["details"] = details
     return Fault(name, str(error.get("Message", "")), data)
+
+
+def _details(response: Mapping[str, Any]) -> Json:
+    """Return what a service says besides, such as why a transaction was cancelled; None when it is large."""
+    more = {key: value for key, value in response.items() if key not in _ERROR_ENVELOPE}
+    try:
+        details = values.checked(from_aws(more))
+    except ValueError:
+        return None
+    return details if values.size_bytes(values.to_text(details)) <= DETAILS_MAX_BYTES else None
 
 
 _ERROR_ENVELOPE: Final = frozenset({"Error", "ResponseMetadata", "message", "Message"})

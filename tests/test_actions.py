@@ -343,6 +343,14 @@ def test_details_of_an_error_are_left_out_when_they_are_large(server: Server) ->
     assert "details" not in large.data
 
 
+def test_details_of_an_error_that_are_no_json_values_are_left_out(server: Server) -> None:
+    body = b'{"__type": "x#TransactionCanceledException", "CancellationReasons": [{"Item": {"a": {"NULL": NaN}}}]}'
+    server.answers = [(400, {}, body)]
+    refused = fault(Actions(allowed=EVERYTHING), "dynamodb.transact_write_items", TransactItems=[{}])
+    assert refused.name == "DynamoDB.TransactionCanceledException"
+    assert refused.data == {"code": "TransactionCanceledException", "status": 400, "request_id": None}
+
+
 def test_an_answer_that_is_no_json_value_is_an_invalid_result(server: Server) -> None:
     server.answers = [(200, {}, b'{"Table": {"ItemCount": 18446744073709551616}}')]
     refused = fault(Actions(allowed=EVERYTHING), "dynamodb.describe_table", TableName="t")
