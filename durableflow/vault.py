@@ -16,7 +16,6 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
 
-from durableflow import faults
 from durableflow.errors import Fault
 from durableflow.source import shown
 
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
     from durableflow.values import Json
 
+NOT_FOUND: Final = "Secret.NotFound"
+"""What an attempt fails with whose secret has no value here."""
 DOTENV: Final = ".env"
 MIN_CHARACTERS: Final = 4
 """Shorter values are not looked for: they stand in too much that has nothing to do with them."""
@@ -124,16 +125,16 @@ class LocalSecrets:
         """Return the value of a secret.
 
         Raises:
-            Fault: States.Permissions, it is not declared, or has no value.
+            Fault: Secret.NotFound, it is not declared, or has no value.
         """
         if name not in self._names:
             message = f"secret '{shown(name)}' has no source here: add it to 'secrets' in durableflow.yaml"
-            raise Fault(faults.PERMISSIONS, message)
+            raise Fault(NOT_FOUND, message)
         value = self._environ.get(self._names[name]) or self._file_values().get(self._names[name])
         if not value:
             where = "the environment" if self._file is None else f"the environment and in '{shown(str(self._file))}'"
             message = f"secret '{shown(name)}' has no value here: {self._names[name]} is not set in {where}"
-            raise Fault(faults.PERMISSIONS, message)
+            raise Fault(NOT_FOUND, message)
         return value
 
     def known(self) -> Iterator[tuple[str, str]]:
@@ -153,7 +154,7 @@ class LocalSecrets:
         except (OSError, UnicodeDecodeError) as error:
             # What stands there is not told: it is secret.
             message = f"'{shown(str(self._file))}' cannot be read: {type(error).__name__}"
-            raise Fault(faults.PERMISSIONS, message) from None
+            raise Fault(NOT_FOUND, message) from None
         return dotenv(text)
 
 
@@ -202,10 +203,10 @@ class FetchedSecrets:
         """Return the value of a secret.
 
         Raises:
-            Fault: States.Permissions, it is not declared; or what `fetch` raises.
+            Fault: Secret.NotFound, it is not declared; or what `fetch` raises.
         """
         if name not in self._references:
-            raise Fault(faults.PERMISSIONS, f"secret '{shown(name)}' is not declared by the workflow")
+            raise Fault(NOT_FOUND, f"secret '{shown(name)}' is not declared by the workflow")
         if name not in self._values:
             self._values[name] = self._fetch(self._references[name])
         return self._values[name]

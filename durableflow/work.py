@@ -197,7 +197,7 @@ def step_logger(
 
 
 def _no_secrets(name: str) -> str:
-    raise Fault(faults.PERMISSIONS, f"secret '{shown(name)}' has no source here")
+    raise Fault("Secret.NotFound", f"secret '{shown(name)}' has no source here")
 
 
 def _returned(handler: _Handler, argument: object, context: StepContext) -> object:

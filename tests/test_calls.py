@@ -56,7 +56,7 @@ def no_request(request: Any, *, success: web.Statuses, redirects: int, timeout_s
 
 
 def no_secret(name: str) -> str:
-    raise Fault("States.Permissions", f"secret '{name}' has no value here")
+    raise Fault("Secret.NotFound", f"secret '{name}' has no value here")
 
 
 def tools(folder: Path, **parts: Any) -> Tools:

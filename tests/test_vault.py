@@ -89,7 +89,7 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
 def test_a_secret_without_a_value_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(Fault) as caught:
         LocalSecrets({"token": "TOKEN"}, folder=tmp_path, environ={"TOKEN": ""})("token")
-    assert caught.value.name == "States.Permissions"
+    assert caught.value.name == "Secret.NotFound"
     assert caught.value.message == (
         f"secret 'token' has no value here: TOKEN is not set in the environment and in '{tmp_path / '.env'}'"
     )
@@ -99,7 +99,7 @@ def test_a_secret_that_the_project_does_not_know() -> None:
     with pytest.raises(Fault) as caught:
         LocalSecrets({})("token")
     assert (caught.value.name, caught.value.message) == (
-        "States.Permissions",
+        "Secret.NotFound",
         "secret 'token' has no source here: add it to 'secrets' in durableflow.yaml",
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from durableflow.actions import Clients, check_action
 from durableflow.cli import console
 from durableflow.compiler import to_plan
 from durableflow.decode import decode_workflow
@@ -156,6 +157,7 @@ def known_facts(
     known = Known(
         env=frozenset(env),
         check_handler=partial(check_handler, roots=handlers) if check_handlers else None,
+        check_action=partial(check_action, clients=_clients(), allowed=context.allowed_actions if context else None),
         load_file=partial(packaged_file, folder.resolve(), root.resolve()),
     )
     if context is None:
@@ -166,3 +168,9 @@ def known_facts(
         workflows=frozenset(context.workflows),
         operations=context.project.limits.operations,
     )
+
+
+@cache
+def _clients() -> Clients:
+    # One for all files of a command: a model of AWS takes long to read. Only workflows with aws states need one.
+    return Clients()
