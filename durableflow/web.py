@@ -14,7 +14,6 @@ import ipaddress
 import logging
 import re
 import socket
-import ssl
 import threading
 import time
 import zlib
@@ -24,7 +23,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from http import HTTPStatus
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 from urllib.parse import quote, urljoin
 
@@ -35,6 +33,7 @@ from durableflow.expressions import to_display
 from durableflow.source import shown
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
     from urllib3.connection import HTTPConnection
@@ -314,6 +313,8 @@ class HttpClient:
         self, sent: Request, deadline: _Deadline
     ) -> tuple[HTTPResponse, HTTPConnection, tuple[str, str, int, str]]:
         """Send a request and return the response with its body still unread."""
+        from http.client import HTTPException  # noqa: PLC0415 - see _connection
+
         url = sent.url
         failed: Exception | None = None
         for address in self._addresses(url, deadline):
@@ -365,6 +366,8 @@ class HttpClient:
 
     def _connection(self, url: Url, address: str, seconds: float) -> HTTPConnection:
         # Loaded when a first request is made: whoever makes none starts without it.
+        import ssl  # noqa: PLC0415
+
         from urllib3 import connection  # noqa: PLC0415
 
         _quiet()
@@ -508,6 +511,9 @@ def _decoded(data: bytes, content_type: str, sent: Request, *, is_strict: bool) 
 
 def _failure(error: Exception, sent: Request, deadline: _Deadline, seconds: float) -> Fault:
     """Return what went wrong as a fault. Texts of urllib3 hold the URL, and are no help; the system's are used."""
+    import ssl  # noqa: PLC0415
+    from http.client import HTTPException  # noqa: PLC0415
+
     from urllib3.exceptions import HTTPError  # noqa: PLC0415 - has been loaded, or is not needed
 
     # A socket's own time may be over a moment before that of the whole.
