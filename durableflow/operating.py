@@ -29,7 +29,7 @@ from durableflow.source import shown
 from durableflow.walker import duration_seconds, evaluated, too_large
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Sequence
 
     from durableflow.expressions import Program
     from durableflow.frontier import Steps
@@ -201,7 +201,7 @@ def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Opera
         if was_running and node.semantics == "at_most_once":
             completion = Completion(operation_id=key, fault=_interrupted(node, site.attempt))
         else:
-            call = yield from _call(walker, node, site, key, name)
+            call = yield from _call(walker, node, site, key)
             if not was_running:
                 frontier.update(key, STEP, "START", name, site.scope)
             completion = yield from frontier.call(call)
@@ -218,7 +218,7 @@ def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Opera
     return None
 
 
-def _call(walker: Walker, node: Work, site: Site, key: str, name: str) -> Steps[Call]:
+def _call(walker: Walker, node: Work, site: Site, key: str) -> Steps[Call]:
     program = _argument(node)
     names = secrets_in(program)
     declared = site.scope.world.plan.secrets
@@ -227,13 +227,12 @@ def _call(walker: Walker, node: Work, site: Site, key: str, name: str) -> Steps[
         operation_id=key,
         node=node,
         path=site.path,
-        name=name,
         payload=None if names else (yield from walker.value(program, site)),
         attempt=site.attempt,
         idempotency_key=site.idempotency_key,
         timeout_seconds=timeout,
+        fill=partial(_filled, program, site, names) if names else None,
         secrets={secret: declared[secret] for secret in names},
-        rendered=partial(_with_secrets, program, site) if names else None,
     )
 
 
@@ -243,9 +242,9 @@ def _argument(node: Work) -> Program:
     return node.params if isinstance(node, Aws) else node.request
 
 
-def _with_secrets(program: Program, site: Site, secrets: Mapping[str, str]) -> Json:
+def _filled(program: Program, site: Site, names: Sequence[str], secret: Callable[[str], str]) -> Json:
     # Inside the operation: nothing of this ever reaches the record.
-    return evaluated(program, site.knowing({secret_root(name): value for name, value in secrets.items()}))
+    return evaluated(program, site.knowing({secret_root(name): secret(name) for name in names}))
 
 
 def _projected(walker: Walker, node: Work, site: Site, completion: Completion) -> Steps[Json]:
@@ -460,7 +459,7 @@ def _polled(  # noqa: C901 - what a check can come to, in the order in which it 
         if was_running and check.semantics == "at_most_once":
             completion = Completion(operation_id=key, fault=_interrupted(check, number))
         else:
-            call = yield from _call(walker, check, polling, key, name)
+            call = yield from _call(walker, check, polling, key)
             if not was_running:
                 frontier.update(key, CONDITION, "START", name, site.scope)
                 if operation is None and node.timeout is not None:
