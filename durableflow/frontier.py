@@ -27,7 +27,7 @@ from durableflow.scope import Mode
 from durableflow.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from durableflow.decision import Call, Completion
     from durableflow.operations import ErrorObject, Operation, OperationAction, OperationType, Update
@@ -100,35 +100,23 @@ class Branch:
         outer: the branch that started it.
     """
 
-    __slots__ = (
-        "branches",
-        "depth",
-        "is_over",
-        "is_parked",
-        "is_waiting",
-        "key",
-        "keys",
-        "outer",
-        "raised",
-        "result",
-        "steps",
-    )
+    # No slots: what most branches never change costs nothing to make, and a map may have thousands.
+    key: str | None = None
+    """What it waits for."""
+    is_waiting = False
+    """Whether it waits for its own branches."""
+    is_parked = False
+    is_over = False
+    result: Any = None
+    raised: Exception | None = None
+    branches: Sequence[Branch] = ()
 
     def __init__(self, steps: Steps[Any], outer: Branch | None) -> None:
         self.steps = steps
         self.outer = outer
         self.depth: int = outer.depth + 1 if outer else 0
-        self.branches: list[Branch] = []
         self.keys: list[str] = []
         """The operations that it has come to."""
-        self.key: str | None = None
-        """What it waits for."""
-        self.is_waiting = False
-        """Whether it waits for its own branches."""
-        self.is_parked = False
-        self.is_over = False
-        self.result: Any = None
-        self.raised: Exception | None = None
 
     def take(self) -> Any:
         """Return what the branch gave.
@@ -231,6 +219,8 @@ class Frontier:
         outer = self._current
         branch = Branch(steps, outer)
         if outer:
+            if not isinstance(outer.branches, list):
+                outer.branches = []
             outer.branches.append(branch)
         self._ready.append(branch)
         return branch

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, cast
 from durableflow import values
 from durableflow.errors import ReplayError, diagnostic
 from durableflow.expressions import Budget, Undefined, View
-from durableflow.operations import time_text, wire_name
+from durableflow.operations import NAME_MAX_CHARACTERS, time_text, wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -420,8 +420,8 @@ class Scope:
         made.visits = {}
         return made
 
-    def hidden(self, prefix: str, parent_id: str | None, **names: Json) -> Scope:
-        """Return a scope whose states nobody sees from outside and whose variables are a copy."""
+    def hidden(self, prefix: str, parent_id: str | None, names: Object | None = None) -> Scope:
+        """Return a scope whose states nobody sees from outside, with a copy of the variables and more names."""
         made = self._like()
         made.prefix = prefix
         made.others = ()
@@ -620,7 +620,9 @@ def site_of(scope: Scope, node: AnyNode, timeline: Timeline, visit: int) -> Site
     path = f"{scope.prefix}{name}" if visit == 1 else f"{scope.prefix}{name}#{visit}"
     site = Site(scope, name, path, timeline)
     if scope.flat is not None:
-        site.wire = wire_name(path[scope.flat :])
+        site.wire = path[scope.flat :]
+        if len(site.wire) > NAME_MAX_CHARACTERS:
+            site.wire = wire_name(site.wire)
     return site
 
 
