@@ -8,6 +8,7 @@ Source: language.md sections 5 to 7; section 12, as each rule says.
 from __future__ import annotations
 
 import difflib
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -181,7 +182,8 @@ def errors_have_names(subject: Subject) -> Iterator[Diagnostic]:
     for path, handlers in _error_handlers(subject):
         for i, handler in enumerate(handlers):
             for j, name in enumerate(handler.errors):
-                if not name.startswith("States.") or name in faults.NAMES or name in own:
+                is_known = name in own or any(fnmatchcase(known, name) for known in faults.NAMES)
+                if is_known or not name.startswith("States."):
                     continue
                 near = difflib.get_close_matches(name, faults.NAMES, n=1, cutoff=0.85)
                 if near:

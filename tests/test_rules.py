@@ -277,7 +277,7 @@ def test_a_retrier_or_catcher_that_never_matches() -> None:
 def test_an_error_name_that_is_nearly_one_of_the_languages_own() -> None:
     states = """
   - {name: a, type: step, handler: 'a:b', retry: [{errors: [States.TimeOut]}], catch: [{errors: [States.Mine]}]}
-  - {name: b, type: fail, error: States.Runtimes, catch: [{errors: [States.Runtimes, States.Timeout, States.*]}]}
+  - {name: b, type: fail, error: States.Runtimes, catch: [{errors: [States.Runtimes, States.Timeout, States.Timeout*]}]}
 """
     assert lines_of(states) == ["DF419 no error is called 'States.TimeOut'"]
 
