@@ -13,19 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from durableflow.actions import AllowList
 from durableflow.compiler import to_plan
 from durableflow.decode import decode_project, decode_workflow
 from durableflow.document import Limits, read_bytes
 from durableflow.errors import UsageError, WorkflowError, diagnostic
 from durableflow.files import read_file
 from durableflow.ledger import function_name
-from durableflow.model import DurableTarget, WorkflowTarget
+from durableflow.model import Aws, AwsCheck, DurableTarget, WaitForCondition, WorkflowTarget, walk_states
 from durableflow.rules import Known
 from durableflow.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from durableflow.actions import Pair
     from durableflow.document import Document
     from durableflow.errors import Diagnostic
     from durableflow.model import Project, Workflow
@@ -62,6 +64,12 @@ class ProjectContext:
     def handler_roots(self) -> tuple[Path, ...]:
         """The only folders that `handler:` may import from."""
         return tuple(self.folder / name for name in self.project.handlers)
+
+    @property
+    def allowed_actions(self) -> AllowList | None:
+        """What aws states may call, where the project file lists it; an empty list allows nothing."""
+        listed = "allow" in self.project.aws.model_fields_set
+        return AllowList(patterns=self.project.aws.allow) if listed else None
 
     @property
     def store(self) -> Path:
@@ -144,6 +152,24 @@ def durable_names(context: ProjectContext) -> frozenset[str]:
         if parts and isinstance(target, (DurableTarget, WorkflowTarget)) and parts.qualifier in (None, "$LATEST"):
             names.add(key.removesuffix(":$LATEST"))
     return frozenset(names)
+
+
+def allow_list(context: ProjectContext | None, named: Iterable[Pair]) -> AllowList:
+    """Return what aws states may call (rule 42): what the project lists, else exactly what its workflows name.
+
+    Args:
+        context: the project, or None for a workflow that has none.
+        named: the actions that the workflows name, from their files (:func:`named_actions`) or from their plans.
+    """
+    listed = context.allowed_actions if context else None
+    return listed if listed is not None else AllowList(pairs=frozenset(named))
+
+
+def named_actions(workflow: Workflow) -> frozenset[Pair]:
+    """Return the service and action of every aws state and check of a workflow."""
+    states = [placed.state for placed in walk_states(workflow)]
+    works = [state.check if isinstance(state, WaitForCondition) else state for state in states]
+    return frozenset((work.service, work.action) for work in works if isinstance(work, (Aws, AwsCheck)))
 
 
 def packaged_file(folder: Path, root: Path, name: str) -> bytes | None:

@@ -364,11 +364,15 @@ class Near:
 
     def __call__(self, word: str, known: Collection[str]) -> str | None:
         """Return the question whether it was a similar name, or None when there is none (or no more to spend)."""
+        found = self.closest(word, known)
+        return f"did you mean '{shown(found)}'?" if found is not None else None
+
+    def closest(self, word: str, known: Collection[str]) -> str | None:
+        """Return the most similar name, or None when there is none (or no more to spend)."""
         if len(known) > self._left:
             return None
         self._left -= len(known)
-        found = difflib.get_close_matches(word, known, n=1)
-        return f"did you mean '{shown(found[0])}'?" if found else None
+        return next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def listed(names: Iterable[str]) -> str:

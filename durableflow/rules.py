@@ -10,7 +10,7 @@ Source: language.md sections 2, 3, 5 to 8; section 12, as each rule says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -21,6 +21,8 @@ from durableflow.forms import is_template
 from durableflow.json_schema import schema_problems
 from durableflow.lints import LINTS
 from durableflow.model import (
+    Aws,
+    AwsCheck,
     ChildWorkflow,
     Invoke,
     Map,
@@ -33,7 +35,8 @@ from durableflow.model import (
     walk_states,
 )
 from durableflow.packaged import LoadFile, Packaged
-from durableflow.plan import END
+from durableflow.parameters import Closest, Misfit, unknown_in
+from durableflow.plan import END, Plan
 from durableflow.references import TEMPLATES_MAX, Near, check_templates, count_templates, listed, templates_in
 from durableflow.source import Mark, Span, shown
 
@@ -61,7 +64,11 @@ class Known:
         env: the environment names that have a value.
         hosts: the hosts (`host` or `host:port`) that may be reached without https.
         check_handler: says what is wrong with a handler such as `risk.rules:score` (its span is filled in here).
+        check_action: says what is wrong with a service, an action and its parameters, in which `parameters.Unknown`
+            stands for templates; its last argument finds what a wrong name may have meant.
         load_file: reads a file that the workflow names.
+        inline: gives the Plan of another workflow of the project, for `mode: inline`; raises WorkflowError with its
+            problems.
         operations: how many operations an execution may take.
     """
 
@@ -72,7 +79,9 @@ class Known:
     env: frozenset[str] | None = None
     hosts: frozenset[str] | None = None
     check_handler: Callable[[str], Diagnostic | None] | None = None
+    check_action: Callable[[str, str, Mapping[str, object], Closest], Sequence[Misfit]] | None = None
     load_file: LoadFile | None = None
+    inline: Callable[[str], Plan] | None = None
     operations: int = OPERATIONS_MAX
 
 
@@ -318,6 +327,24 @@ def handlers_exist(subject: Subject) -> Iterator[Diagnostic]:
             yield replace(problem, span=subject.document.span(path))
 
 
+def actions_exist(subject: Subject) -> Iterator[Diagnostic]:
+    """An aws state names an action of AWS and fits its parameters; AWS's models are asked from outside (section 4)."""
+    look = subject.known.check_action
+    if look is None:
+        return
+    for placed in subject.places:
+        state, path = placed.state, placed.path
+        work, path = (state.check, (*path, "check")) if isinstance(state, WaitForCondition) else (state, path)
+        if not isinstance(work, (Aws, AwsCheck)):
+            continue
+        params = {name: unknown_in(value, is_template) for name, value in work.params.items()}
+        for misfit in look(work.service, work.action, params, subject.near.closest):
+            # Without `params` at all there is no better place for a parameter that is missing.
+            inner = misfit.path if misfit.path[0] in work.model_fields_set else ("action",)
+            spot = subject.document.key_span if misfit.is_key and inner == misfit.path else subject.document.span
+            yield diagnostic(misfit.code, misfit.message, span=spot((*path, *inner)), hint=misfit.hint)
+
+
 def env_has_values(subject: Subject) -> Iterator[Diagnostic]:
     """A declared environment name should have a value where the workflow is checked."""
     if subject.known.env is None:
@@ -411,6 +438,7 @@ RULES: Final[tuple[Rule, ...]] = (
     templated_functions_are_allowed,
     functions_are_declared,
     handlers_exist,
+    actions_exist,
     env_has_values,
     schemas_are_valid,
     templates_make_sense,

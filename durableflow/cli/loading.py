@@ -9,6 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from durableflow.actions import Clients, check_action
 from durableflow.cli import console
 from durableflow.compiler import to_plan
 from durableflow.decode import decode_workflow
@@ -163,6 +164,7 @@ def known_facts(
     known = Known(
         env=frozenset(env),
         check_handler=partial(check_handler, roots=handlers) if check_handlers else None,
+        check_action=partial(check_action, clients=_clients(), allowed=context.allowed_actions if context else None),
         load_file=partial(packaged_file, folder.resolve(), root.resolve()),
     )
     if context is None:
@@ -176,3 +178,9 @@ def known_facts(
         hosts=frozenset(host.lower() for host in context.project.http.allow),
         operations=context.project.limits.operations,
     )
+
+
+@cache
+def _clients() -> Clients:
+    # One for all files of a command: a model of AWS takes long to read. Only workflows with aws states need one.
+    return Clients()
