@@ -253,7 +253,7 @@ def _is_nested(state: Map | Parallel, bodies: Iterable[Sequence[State]]) -> bool
     return not all(map(is_flat, bodies))
 
 
-def _makers(states: Sequence[State]) -> int:
+def _makers(states: Sequence[State]) -> int:  # noqa: C901 - one case for each type
     """Count the states that make operations; one in a loop counts as many."""
     total = 0
     for state in states:
@@ -277,4 +277,6 @@ def _makers(states: Sequence[State]) -> int:
         if isinstance(state, RetriedState) and isinstance(state, (Choice, Block, Loop)):
             own += 1 if state.timeout is not None or state.retry else 0
         total += own + sum(_makers(catcher.states or ()) for catcher in state.catch)
+        if isinstance(state, UndoableState):
+            total += _makers(state.compensate)
     return total

@@ -150,6 +150,11 @@ def test_a_turn_of_a_model_costs_two_and_one_for_each_tool() -> None:
         (f"{{name: a, type: loop, max_iterations: 2, states: [{{name: b, {CALL}}}]}}", False),
         (f"{{name: a, {CALL}}}, {{name: b, {CALL}}}", False),
         (f"{{name: a, {CALL}, catch: [{{states: [{{name: b, {CALL}}}]}}]}}", False),
+        (f"{{name: a, {CALL}, compensate: [{{name: b, {CALL}}}]}}", False),
+        (
+            f"{{name: a, type: loop, max_iterations: 2, states: [{{name: p, type: pass}}], catch: [{{states: [{{name: b, {CALL}}}]}}]}}",
+            True,
+        ),
         ("{name: a, type: wait_for_callback}", True),
     ],
 )
