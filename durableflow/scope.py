@@ -155,6 +155,8 @@ class Record(View):
             case _:
                 return Undefined(f"a state has no '{key}' (it has result, status, error, started_at, ended_at)")
 
+    __getitem__ = get
+
     def to_json(self) -> Json:
         """Return the whole record."""
         return {
@@ -334,6 +336,8 @@ class StatesView(View):
         """Return the record of a state."""
         record = self._records.get(key) if isinstance(key, str) else None
         return Undefined(f"state '{key}' has not run") if record is None else record
+
+    __getitem__ = get
 
     def to_json(self) -> Json:
         """Return all records."""
