@@ -176,6 +176,8 @@ class Record(View):
                 members = ", ".join(["result", "status", "error", "started_at", "ended_at", *(self.more or ())])
                 return Undefined(f"this state has no '{key}' (it has {members})")
 
+    __getitem__ = get
+
     def to_json(self) -> Json:
         """Return the whole record."""
         return {
@@ -564,6 +566,8 @@ class StatesView(View):
         if record is not None:
             return record
         return self.outer.get(key) if self.outer else Undefined(f"state '{key}' has not run")
+
+    __getitem__ = get
 
     def to_json(self) -> Json:
         """Return all records."""
