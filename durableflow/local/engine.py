@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from durableflow import plan as plans
 from durableflow.errors import UsageError, diagnostic
 from durableflow.local.clock import Clock, SkipClock, SystemClock
+from durableflow.local.jobs import SIZE_MAX_BYTES
 from durableflow.local.owner import Address, Control, OwnerGoneError, Remote, StoreLock, address_of_owner
 from durableflow.local.service import Limits, Service
 from durableflow.local.store import open_store
@@ -43,9 +44,6 @@ LOOK_SECONDS: Final = 0.1
 """How often a client looks for new events of the owner's."""
 OWNER_SECONDS: Final = 10.0
 """How long a client waits for an owner that has the lock and does not say yet where it listens."""
-OPERATIONS_MAX: Final = 3_000
-SIZE_MAX_BYTES: Final = 100 * 1024 * 1024
-"""What an execution may hold on the platform (protocol.md 9); a project file may say another number of operations."""
 DRAIN_SECONDS: Final = 1.0
 """How long what runs may take to end when the engine is closed; what is cut off runs again later."""
 TICK_MAX_SECONDS: Final = 60.0
@@ -84,14 +82,12 @@ class _Owner:
         self._clock: Clock = SkipClock(self._machine) if is_skipping else self._machine
         self._store = open_store(store, durability=durability)
         self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log)
-        project = targets.project
-        operations = project.project.limits.operations if project else OPERATIONS_MAX
         self.service = Service(
             store=self._store,
             clock=self._clock,
             functions=targets,
             invoker=self,
-            limits=Limits(operations=operations, size_bytes=SIZE_MAX_BYTES),
+            limits=Limits(operations=targets.operations_max, size_bytes=SIZE_MAX_BYTES),
         )
         self._wake = threading.Condition()
         self._is_woken = False
