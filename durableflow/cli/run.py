@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -167,9 +167,9 @@ def _answers(given: Sequence[str]) -> dict[str, list[str]]:
     return answers
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Asking:
-    """Says which callbacks a run waits for that nobody has an answer to, and how they are answered, each once.
+    """Says which callbacks a run waits for that nobody has an answer to, and how they are answered.
 
     Args:
         place: the store, None in memory.
@@ -182,19 +182,16 @@ class _Asking:
     answers: Mapping[str, Sequence[str]]
     is_skipping: bool
     note: Callable[[str], None]
-    _told: set[str] = field(default_factory=set[str])
 
-    def take(self, engine: Engine, arn: str, event: Mapping[str, Any]) -> None:
-        """Look whether an event has opened a callback that is still open."""
+    def take(self, engine: Engine, event: Mapping[str, Any]) -> None:
+        """Look whether an event has opened a callback, and whether that is still open."""
         if event["EventType"] != "CallbackStarted":
             return
-        for callback in engine.callbacks(arn):
-            id_, name = callback["CallbackId"], callback["Name"]
-            is_timed = "TimeoutTimestamp" in callback or "HeartbeatTimeoutTimestamp" in callback
-            is_known = name in self.answers or name.rpartition("/")[2] in self.answers
-            if id_ in self._told or is_known or (self.is_skipping and is_timed):
-                continue
-            self._told.add(id_)
+        callback = engine.callback(event["CallbackStartedDetails"]["CallbackId"])
+        name = callback["Name"]
+        is_known = name in self.answers or name.rpartition("/")[2] in self.answers
+        is_timed = "TimeoutTimestamp" in callback or "HeartbeatTimeoutTimestamp" in callback
+        if callback["Status"] == "STARTED" and not is_known and not (self.is_skipping and is_timed):
             self.note(f"waiting for callback '{shown(name)}'; {self._how(callback)}")
 
     def _how(self, callback: Mapping[str, Any]) -> str:
@@ -226,7 +223,7 @@ def _run(engine: Engine, loaded: Loaded, name: str, text: str | None, drawn: Pro
         with drawn:
             for event in engine.follow(arn):
                 drawn.take(event)
-                asking.take(engine, arn, event)
+                asking.take(engine, event)
     problem, state = None, None
     found = engine.describe(arn)
     if found["Status"] != "SUCCEEDED":
