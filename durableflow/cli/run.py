@@ -8,7 +8,8 @@ import re
 import shlex
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -167,9 +168,9 @@ def _answers(given: Sequence[str]) -> dict[str, list[str]]:
     return answers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Asking:
-    """Says which callbacks a run waits for that nobody has an answer to, and how they are answered.
+    """Says which callbacks a run waits for that nobody has an answer to, and how they are answered, each once.
 
     Args:
         place: the store, None in memory.
@@ -182,17 +183,23 @@ class _Asking:
     answers: Mapping[str, Sequence[str]]
     is_skipping: bool
     note: Callable[[str], None]
+    _may_ask: bool = False
+    _told: set[str] = field(default_factory=set[str])
 
-    def take(self, engine: Engine, event: Mapping[str, Any]) -> None:
-        """Look whether an event has opened a callback, and whether that is still open."""
-        if event["EventType"] != "CallbackStarted":
-            return
-        callback = engine.callback(event["CallbackStartedDetails"]["CallbackId"])
-        name = callback["Name"]
-        is_known = name in self.answers or name.rpartition("/")[2] in self.answers
-        is_timed = "TimeoutTimestamp" in callback or "HeartbeatTimeoutTimestamp" in callback
-        if callback["Status"] == "STARTED" and not is_known and not (self.is_skipping and is_timed):
-            self.note(f"waiting for callback '{shown(name)}'; {self._how(callback)}")
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Note whether the execution, or one that it has started, may have opened a callback."""
+        details: Mapping[str, Any] = event.get(f"{event['EventType']}Details") or {}
+        self._may_ask = self._may_ask or "CallbackId" in details or "DurableExecutionArn" in details
+
+    def look(self, engine: Engine, arn: str) -> None:
+        """Say what is open now."""
+        for callback in engine.callbacks(arn) if self._may_ask else ():
+            id_, name = callback["CallbackId"], callback["Name"]
+            is_known = name in self.answers or name.rpartition("/")[2] in self.answers
+            is_timed = "TimeoutTimestamp" in callback or "HeartbeatTimeoutTimestamp" in callback
+            if id_ not in self._told and not is_known and not (self.is_skipping and is_timed):
+                self.note(f"waiting for callback '{shown(name)}'; {self._how(callback)}")
+            self._told.add(id_)
 
     def _how(self, callback: Mapping[str, Any]) -> str:
         if self.place is None:
@@ -221,9 +228,9 @@ def _run(engine: Engine, loaded: Loaded, name: str, text: str | None, drawn: Pro
         console.tell("this execution has ended before; its recorded result:")
     else:
         with drawn:
-            for event in engine.follow(arn):
+            for event in engine.follow(arn, idle=partial(asking.look, engine, arn)):
                 drawn.take(event)
-                asking.take(engine, event)
+                asking.take(event)
     problem, state = None, None
     found = engine.describe(arn)
     if found["Status"] != "SUCCEEDED":

@@ -119,21 +119,16 @@ def expected_answers(turn: Turn, store: Store, expected: Expected) -> Iterator[t
         execution = turn.execution_of_key(callback.key)
         if execution.invocation is not None or _is_due(turn, store, callback):
             continue
-        for answers in _known(turn, execution, expected):
+        for one in turn.lineage(execution):
+            answers = expected.get((one.function, one.name))
+            if answers is None:
+                continue
             record = records.get(callback.key)
             if record is None:
                 record = records[callback.key] = _Record(store, callback.key)
             if (text := record.next_answer(callback, answers)) is not None:
                 yield callback.key, callback.operation["Id"], text
                 break
-
-
-def _known(turn: Turn, execution: Execution | None, expected: Expected) -> Iterator[Mapping[str, Sequence[str]]]:
-    """Give the answers for an execution, then those for the executions that have started it."""
-    while execution is not None:
-        if (answers := expected.get((execution.function, execution.name))) is not None:
-            yield answers
-        execution = turn.execution_of_key(execution.caller) if execution.caller is not None else None
 
 
 def _is_due(turn: Turn, store: Store, callback: Callback) -> bool:

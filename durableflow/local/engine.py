@@ -393,9 +393,9 @@ class Engine:
             else:
                 return
 
-    def callbacks(self, arn: str | None = None) -> list[Mapping[str, Any]]:
-        """Return the open callbacks of an execution, or of all that run, see `Service.callbacks`."""
-        found: list[Mapping[str, Any]] = self._ask("callbacks", DurableExecutionArn=arn)
+    def callbacks(self, arn: str) -> list[Mapping[str, Any]]:
+        """Return the open callbacks of an execution and of those that it has started, see `Service.callbacks`."""
+        found: list[Mapping[str, Any]] = self._ask("callbacks", DurableExecutionArn=arn, WithChildren=True)
         return found
 
     def callback(self, callback_id: str) -> Mapping[str, Any]:
@@ -437,12 +437,15 @@ class Engine:
         arn: str = reply["DurableExecutionArn"]
         return arn
 
-    def follow(self, arn: str, timeout: float | None = None) -> Iterator[Mapping[str, Any]]:
+    def follow(
+        self, arn: str, timeout: float | None = None, *, idle: Callable[[], None] | None = None
+    ) -> Iterator[Mapping[str, Any]]:
         """Give the events of an execution as they happen, from the first to the one that ends it.
 
         Args:
             arn: of the execution.
             timeout: real seconds, after which no more events are given; None waits for ever.
+            idle: called whenever there are no more for now: something may have happened to other executions.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         after = seen = 0
@@ -455,6 +458,8 @@ class Engine:
                     return
             if events:
                 continue  # they come in pages
+            if idle is not None:
+                idle()
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return

@@ -544,12 +544,15 @@ class Service:
                 "failures": execution.failures,
             }
 
-    def callbacks(self, *, DurableExecutionArn: str | None = None, Name: str | None = None) -> list[history.Reply]:
+    def callbacks(
+        self, *, DurableExecutionArn: str | None = None, Name: str | None = None, WithChildren: bool = False
+    ) -> list[history.Reply]:
         """Return the open callbacks of an execution, or of all that run, oldest first. Not part of the API.
 
         Args:
             DurableExecutionArn: whose; None for all executions.
             Name: of the state that waits; None for all states.
+            WithChildren: whether the callbacks of executions that it has started count as well.
 
         Returns:
             See `callback_facts`.
@@ -559,12 +562,13 @@ class Service:
         """
         with self._look() as turn:
             key = messages.execution_of(turn, DurableExecutionArn).key if DurableExecutionArn is not None else None
-            found = [each for each in find_callbacks(self._store) if key in (None, each.key)]
-            return [
-                callback_facts(self._store, each, turn.execution_of_key(each.key))
-                for each in found
-                if Name is None or each.is_called(Name)
-            ]
+            found: list[history.Reply] = []
+            for each in find_callbacks(self._store):
+                execution = turn.execution_of_key(each.key)
+                keys = (one.key for one in turn.lineage(execution)) if WithChildren else (each.key,)
+                if (key is None or key in keys) and (Name is None or each.is_called(Name)):
+                    found.append(callback_facts(self._store, each, execution))
+            return found
 
     def callback(self, *, CallbackId: str) -> history.Reply:
         """Return a callback, open or not. Not part of the API.
