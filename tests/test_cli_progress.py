@@ -92,3 +92,14 @@ def test_the_live_table_shows_the_last_rows_that_fit(monkeypatch: pytest.MonkeyP
     assert len(shown) == 4
     assert "… 7 before" in shown[0]
     assert "s11[red]" in shown[-1]
+
+
+def test_a_note_stands_whole_above_the_live_table(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "waiting for callback '[red]'; answer it with: durableflow callback succeed " + "A" * 40
+    with Live() as live:
+        live.note(line)
+
+    assert line in capfd.readouterr().err

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from durableflow import plan as plans
 from durableflow.errors import UsageError, diagnostic
 from durableflow.local.clock import Clock, SkipClock, SystemClock
+from durableflow.local.jobs import SIZE_MAX_BYTES
 from durableflow.local.owner import Address, Control, OwnerGoneError, Remote, StoreLock, address_of_owner
 from durableflow.local.service import Limits, Service
 from durableflow.local.store import open_store
@@ -43,9 +44,6 @@ LOOK_SECONDS: Final = 0.1
 """How often a client looks for new events of the owner's."""
 OWNER_SECONDS: Final = 10.0
 """How long a client waits for an owner that has the lock and does not say yet where it listens."""
-OPERATIONS_MAX: Final = 3_000
-SIZE_MAX_BYTES: Final = 100 * 1024 * 1024
-"""What an execution may hold on the platform (protocol.md 9); a project file may say another number of operations."""
 DRAIN_SECONDS: Final = 1.0
 """How long what runs may take to end when the engine is closed; what is cut off runs again later."""
 TICK_MAX_SECONDS: Final = 60.0
@@ -84,14 +82,12 @@ class _Owner:
         self._clock: Clock = SkipClock(self._machine) if is_skipping else self._machine
         self._store = open_store(store, durability=durability)
         self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log)
-        project = targets.project
-        operations = project.project.limits.operations if project else OPERATIONS_MAX
         self.service = Service(
             store=self._store,
             clock=self._clock,
             functions=targets,
             invoker=self,
-            limits=Limits(operations=operations, size_bytes=SIZE_MAX_BYTES),
+            limits=Limits(operations=targets.operations_max, size_bytes=SIZE_MAX_BYTES),
         )
         self._wake = threading.Condition()
         self._is_woken = False
@@ -397,9 +393,9 @@ class Engine:
             else:
                 return
 
-    def callbacks(self, arn: str | None = None) -> list[Mapping[str, Any]]:
-        """Return the open callbacks of an execution, or of all that run, see `Service.callbacks`."""
-        found: list[Mapping[str, Any]] = self._ask("callbacks", DurableExecutionArn=arn)
+    def callbacks(self, arn: str) -> list[Mapping[str, Any]]:
+        """Return the open callbacks of an execution and of those that it has started, see `Service.callbacks`."""
+        found: list[Mapping[str, Any]] = self._ask("callbacks", DurableExecutionArn=arn, WithChildren=True)
         return found
 
     def callback(self, callback_id: str) -> Mapping[str, Any]:
@@ -441,12 +437,15 @@ class Engine:
         arn: str = reply["DurableExecutionArn"]
         return arn
 
-    def follow(self, arn: str, timeout: float | None = None) -> Iterator[Mapping[str, Any]]:
+    def follow(
+        self, arn: str, timeout: float | None = None, *, idle: Callable[[], None] | None = None
+    ) -> Iterator[Mapping[str, Any]]:
         """Give the events of an execution as they happen, from the first to the one that ends it.
 
         Args:
             arn: of the execution.
             timeout: real seconds, after which no more events are given; None waits for ever.
+            idle: called whenever there are no more for now: something may have happened to other executions.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         after = seen = 0
@@ -459,6 +458,8 @@ class Engine:
                     return
             if events:
                 continue  # they come in pages
+            if idle is not None:
+                idle()
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
 
 from durableflow import ledger, library, values
 from durableflow.errors import Fault, UsageError, diagnostic
-from durableflow.local.jobs import Function
+from durableflow.local.jobs import OPERATIONS_MAX, Function
 from durableflow.local.workers import Command, Durable, End, Environment, Fixed, Python
 from durableflow.model import (
     CommandTarget,
@@ -129,6 +129,16 @@ class Targets:
             return None
         return self._function(parts.name, number, is_durable=isinstance(target, WorkflowTarget))
 
+    @property
+    def operations_max(self) -> int:
+        """How many operations an execution may have, as the platform meters them."""
+        return self.project.project.limits.operations if self.project else OPERATIONS_MAX
+
+    def _offload(self) -> tuple[int, Path] | None:
+        size = self.project.offload_bytes if self.project else None
+        folder = self.project.offload_folder if self.project else None
+        return (size, folder) if size is not None and folder is not None else None
+
     def task(self, job: Job, *, clock_offset: int = 0) -> Task:
         """Return what is to be done for a job.
 
@@ -151,6 +161,8 @@ class Targets:
                 plan=found.plan,
                 event=cast("dict[str, Json]", job.event),
                 clock_offset=clock_offset,
+                operations_max=self.operations_max,
+                offload=self._offload(),
             )
         return self._plain(job, target)
 
