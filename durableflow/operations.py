@@ -37,6 +37,8 @@ TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "TIMED_OUT", "S
 DELAY_MAX_SECONDS: Final = 31_622_400
 """Longest wait, retry delay and execution timeout: 366 days."""
 STEP_RESULT_MAX_BYTES: Final = 262_144
+OFFLOADED_RESULT_MAX_BYTES: Final = 64 * 1024 * 1024
+"""Ours: a larger result, kept beside the record, would hardly fit into the memory of a function."""
 CONTEXT_RESULT_MAX_BYTES: Final = 262_144
 """A larger context result is replayed from its children instead of being stored (rule 45)."""
 INVOKE_PAYLOAD_MAX_BYTES: Final = 1_048_576

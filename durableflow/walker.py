@@ -47,6 +47,8 @@ class Walker:
         check_schema: checks a value against a JSON Schema; without it schemas are not checked.
         child: gives the function that runs a child workflow; without it that is the workflow's name.
         noted: called with what happened and facts, when something happens that no operation shows.
+        load: gives the text of a large result that is kept elsewhere, by the pointer to it; with it results may be as
+            large as the driver can keep.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class Walker:
         *,
         child: Callable[[str], ChildTarget] | None = None,
         noted: Callable[[str, Object], None] | None = None,
+        load: Callable[[Json], str] | None = None,
     ) -> None:
         self.frontier = frontier
+        self.load = load
         self.child: Callable[[str], ChildTarget] = child or _by_name
         self._check_schema = check_schema
         self._noted = noted

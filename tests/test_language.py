@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from worlds import World
 
+from durableflow.decision import Failed, Succeeded
+from durableflow.driver import Offload
 from durableflow.errors import Fault
+from durableflow.interpreter import decide
+from durableflow.offload import DirectoryStore
 from durableflow.operations import operation_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def fails(name: str = "Boom", message: str = "no") -> Any:
@@ -272,3 +279,41 @@ def test_big_map_with_concurrency(count: int) -> None:
         targets={"f": lambda p: p},
     )
     assert world.result() == list(range(count))
+
+
+def test_large_results_are_kept_apart(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    offload = Offload(threshold_bytes=1_000, put=store.put, get=store.get)
+    large = "x" * 300_000
+    world = World(
+        """
+        states:
+          - {name: big, type: step, handler: "m:f"}
+          - {name: w, type: wait, duration: 5}
+          - {name: ready, type: wait_for_condition, check: {type: step, handler: "m:g", payload: "{{ previous }}"},
+             until: "result[0] == 'x'"}
+        output: ["{{ states.big.result | length }}", "{{ states.ready.result | length }}"]
+        """,
+        handlers={"m:f": lambda _: large, "m:g": lambda call: large if call.payload else "y" * 300_000},
+    )
+    world.offload = offload
+    assert world.result() == [300_000, 300_000]
+    results = [o["StepDetails"]["Result"] for o in world.service.operations.values() if o["Type"] == "STEP"]
+    assert [result.startswith('{"$offload":{') for result in results] == [True, True]
+    assert decide(world.plan, list(world.service.operations.values()), load=store.get).outcome == Succeeded(
+        "[300000,300000]"
+    )
+
+
+def test_without_a_store_for_it_a_result_kept_apart_cannot_be_read() -> None:
+    world = World(
+        "states: [{name: a, type: step, handler: 'm:f'}, {name: w, type: wait, duration: 5}]\noutput: '{{ states.a.result }}'",
+        handlers={"m:f": lambda _: 1},
+    )
+    world.run()
+    operations = list(world.service.operations.values())
+    step = next(o for o in operations if o["Type"] == "STEP")
+    step["StepDetails"] = {**step["StepDetails"], "Result": '{"$offload":{"key":"k","sha256":"00","bytes":1}}'}
+    outcome = decide(world.plan, operations).outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.problem.code == "DF515"
