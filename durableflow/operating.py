@@ -279,6 +279,10 @@ def _attempt_failed(
     operation = frontier.operations.get(key)
     elapsed = elapsed_seconds(operation.get("StartTimestamp") if operation else None, completion.ended_at)
     delay = yield from walker.retry_seconds(node.retry, fault, site, key=key, elapsed_seconds=elapsed)
+    if delay is not None and (exceeded := frontier.exceeded(site.scope)) is not None:
+        # The platform counts a retry as an operation, too.
+        error, delay = wire.error_from_fault(exceeded), None
+        fault = faults.step_fault(error, state=node.name, attempt=site.attempt)
     if delay is None:
         frontier.update(key, STEP, "FAIL", name, site.scope)["Error"] = error
         site.timeline.passed(key)
@@ -436,7 +440,7 @@ def _condition(walker: Walker, node: WaitForCondition, site: Site, name: str) ->
     yield from walker.finish(node, site, Lazy(text=text, load=walker.load), key)
 
 
-def _polled(  # noqa: C901 - what a check can come to, in the order in which it does
+def _polled(
     walker: Walker, node: WaitForCondition, site: Site, name: str, operation: Operation | None
 ) -> Steps[str | None]:
     """Check once; return the value as stored when the condition holds, None when it is to be looked at again.
@@ -482,20 +486,39 @@ def _polled(  # noqa: C901 - what a check can come to, in the order in which it 
     if is_met:
         frontier.update(key, CONDITION, "SUCCEED", name, site.scope)["Payload"] = text
         return text
+    yield from _not_yet(walker, node, site, name, polling, before, completion, fault, text)
+    return None
+
+
+def _not_yet(  # noqa: PLR0913, PLR0917 - what is known of a check that did not end the waiting
+    walker: Walker,
+    node: WaitForCondition,
+    site: Site,
+    name: str,
+    polling: Site,
+    before: _Poll,
+    completion: Completion,
+    fault: Fault | None,
+    text: str,
+) -> Steps[None]:
+    """Record that it is to be checked again, or raise."""
+    frontier = walker.frontier
+    key = completion.operation_id
     left = yield from _seconds_left(walker, node, site, key, completion)
     if fault is not None:
         after, delay = yield from _after_failure(walker, node, polling, before, fault, completion, key)
         text = after.to_text()
     else:
         delay, fault = yield from _after_no(walker, node, polling, left)
+    if delay is not None and (exceeded := frontier.exceeded(site.scope)) is not None:
+        delay, fault = None, exceeded
     if delay is None or (left is not None and left <= 0):
-        raise _gave_up(walker, node, site, name, number, fault or _late(node))
+        raise _gave_up(walker, node, site, name, polling.attempt, fault or _late(node))
     update = frontier.update(key, CONDITION, "RETRY", name, site.scope)
     update["Payload"] = text
     # The last check is made at the deadline (rule 58).
     update["StepOptions"] = {"NextAttemptDelaySeconds": delay if left is None else max(1, min(delay, math.ceil(left)))}
     yield from _again(walker, key)
-    return None
 
 
 def _fetched(walker: Walker, text: str | None) -> str | None:

@@ -317,3 +317,59 @@ def test_without_a_store_for_it_a_result_kept_apart_cannot_be_read() -> None:
     outcome = decide(world.plan, operations).outcome
     assert isinstance(outcome, Failed)
     assert outcome.problem.code == "DF515"
+
+
+LIMITED = """
+    states:
+      - name: s
+        type: block
+        states:
+          - {name: a, type: invoke, function: f, compensate: [{name: ua, type: invoke, function: f}]}
+          - name: pages
+            type: loop
+            max_iterations: 100
+            states: [{name: x, type: invoke, function: f}]
+        finally: [{name: fin, type: invoke, function: f}]
+        catch: [{errors: [States.OperationLimitExceeded], output: "{{ error.name }}"}]
+    """
+
+
+def test_rule_76_the_limit_leaves_room_for_what_is_to_be_undone() -> None:
+    world = World(LIMITED, targets={"f": lambda _: 1}, operations_max=12)
+    assert world.result() == "States.OperationLimitExceeded"
+    # The execution itself, half of twelve before the limit, then what was kept.
+    assert names(world) == ["a", "x", "x", "x", "x", "ua", "fin"]
+
+
+def test_rule_76_what_a_finished_context_hides_is_put_on_record() -> None:
+    world = World(
+        """
+        states:
+          - {name: part, type: workflow, workflow: w, mode: inline}
+          - name: s
+            type: block
+            states: [{name: a, type: step, handler: "m:f"}, {name: b, type: step, handler: "m:f"}]
+            finally: [{name: fin, type: wait, duration: 5}]
+            catch: [{errors: [States.OperationLimitExceeded], output: "{{ error.name }}"}]
+        """,
+        inline={"w": "states: [{name: x, type: step, handler: 'm:f'}, {name: z, type: step, handler: 'm:f'}]"},
+        handlers={"m:f": lambda _: 1},
+        operations_max=10,
+    )
+    assert world.result() == "States.OperationLimitExceeded"
+    assert names(world) == ["part", "x", "z", "a", "demo", "fin"]
+
+
+def test_a_retry_that_would_be_one_operation_too_many_is_not_made() -> None:
+    def fail(_: Any) -> Any:
+        raise Fault("Boom")
+
+    world = World(
+        """
+        states: [{name: a, type: step, handler: "m:f", retry: [{max_attempts: 100}]}]
+        """,
+        handlers={"m:f": fail},
+        operations_max=12,
+    )
+    assert world.error()[0] == "States.OperationLimitExceeded"
+    assert len(world.worker.calls) == 5
