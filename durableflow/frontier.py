@@ -419,7 +419,7 @@ class Frontier:
         self.is_unanswered = True
 
     def hides(self) -> None:
-        """Note that a finished context has been come past whose operations need not be on the record any more."""
+        """Note that there is a finished context whose operations need not be on the record any more."""
         self._hides = True
 
     def see_start(self, key: str, path: str) -> None:
