@@ -118,6 +118,7 @@ class _Owner:
             "events": service.events,
             "register": self.register_json,
             "is_skipping": lambda: isinstance(self._clock, SkipClock),
+            "is_calling_aws": lambda: self._targets.allow_aws,
         }
 
     # Jobs ------------------------------------------------------------------------------------------------------------
@@ -232,6 +233,7 @@ class Engine:
         project: what the project file declares, or None.
         env: values over those of the project and the process.
         skip_time: jump over waits while nothing runs (rule 30). Only the owner's counts.
+        allow_aws: let aws states that the project does not answer call AWS. Only the owner's counts.
         durability: of the store; `full` also survives a power cut.
         workers: most worker processes; None for the default.
         log: called with each line that a handler or target writes, and whose it is.
@@ -240,13 +242,14 @@ class Engine:
         UsageError: the store or its lock cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how executions are run here; all by keyword
         self,
         *,
         store: Path | None,
         project: ProjectContext | None = None,
         env: Mapping[str, str] | None = None,
         skip_time: bool = False,
+        allow_aws: bool = False,
         durability: Durability = "normal",
         workers: int | None = None,
         log: Callable[[str, str], None] = to_standard_error,
@@ -255,6 +258,7 @@ class Engine:
         self._project = project
         self._env = dict(env or {})
         self._skip_time = skip_time
+        self._allow_aws = allow_aws
         self._durability: Durability = durability
         self._workers = workers
         self._log = log
@@ -304,6 +308,7 @@ class Engine:
         owner = Remote(address)
         try:
             is_skipping = owner.ask("is_skipping", {})
+            is_calling_aws = owner.ask("is_calling_aws", {})
         except OwnerGoneError:  # between its last word and giving the lock back, or the address of one before it
             return None
         if self._skip_time and not is_skipping:
@@ -314,13 +319,21 @@ class Engine:
                     hint="leave --skip-time out, end that process, or choose another store with --store",
                 )
             )
+        if self._allow_aws and not is_calling_aws:
+            raise UsageError(
+                diagnostic(
+                    "DF762",
+                    f"process {address.pid} runs the executions of '{self._store}', and does not call AWS",
+                    hint="leave --allow-aws out, end that process, or choose another store with --store",
+                )
+            )
         return owner
 
     def _owner(self, lock: StoreLock | None) -> _Owner:
         return _Owner(
             self._store,
             lock,
-            Targets(project=self._project, env=self._env),
+            Targets(project=self._project, env=self._env, allow_aws=self._allow_aws),
             is_skipping=self._skip_time,
             durability=self._durability,
             workers=self._workers,
