@@ -5,15 +5,15 @@ The driver and whoever does the work speak these words; interpreter.py says when
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from durableflow.errors import Diagnostic, Fault, ReplayError
     from durableflow.operations import ErrorObject, Update
-    from durableflow.plan import Aws, Http, Step
+    from durableflow.plan import Work
     from durableflow.values import Json
 
 SchemaCheck: TypeAlias = "Callable[[Json, Json], str | None]"
@@ -34,16 +34,18 @@ class Call:
         idempotency_key: 32 lowercase hex digits, the same for every attempt (rule 65).
         timeout_seconds: how long the attempt may take; None for the worker's own limit.
         fill: renders the arguments with the values of secrets; None where they use none.
+        secrets: where the secrets that they use come from on AWS, by name.
     """
 
     operation_id: str
-    node: Step | Aws | Http
+    node: Work
     path: str
     payload: Json
     attempt: int
     idempotency_key: str
     timeout_seconds: float | None = None
     fill: Callable[[Callable[[str], str]], Json] | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def arguments(self, secret: Callable[[str], str]) -> Json:
         """Return the arguments with the values of secrets, which `secret` gives by name.

@@ -121,3 +121,14 @@ def test_lines_of_a_logger_are_json_for_programs_and_text_for_people(
     assert capsys.readouterr().err.splitlines() == as_line
     Live().log("score", line)
     assert [text.rstrip() for text in capsys.readouterr().err.splitlines()] == as_read
+
+
+def test_a_note_stands_whole_above_the_live_table(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "waiting for callback '[red]'; answer it with: durableflow callback succeed " + "A" * 40
+    with Live() as live:
+        live.note(line)
+
+    assert line in capfd.readouterr().err

@@ -14,7 +14,15 @@ from durableflow.compiler import to_plan
 from durableflow.decode import decode_workflow
 from durableflow.document import Limits, read_bytes
 from durableflow.files import read_file
-from durableflow.project import PROJECT_FILE, find_project, load_project, packaged_file
+from durableflow.project import (
+    PROJECT_FILE,
+    compile_by_name,
+    decoded_by_name,
+    durable_names,
+    find_project,
+    load_project,
+    packaged_file,
+)
 from durableflow.rules import Known
 from durableflow.source import shown
 from durableflow.vault import LocalSecrets
@@ -167,7 +175,11 @@ def known_facts(
     return replace(
         known,
         functions=frozenset(context.project.functions),
+        durable=durable_names(context),
         workflows=frozenset(context.workflows),
+        inline=partial(compile_by_name, context),
+        find_workflow=cache(partial(decoded_by_name, context)),
+        hosts=frozenset(host.lower() for host in context.project.http.allow),
         operations=context.project.limits.operations,
     )
 

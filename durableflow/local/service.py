@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 from durableflow import ledger, values
 from durableflow.errors import ServiceError, diagnostic
 from durableflow.local import history, messages
+from durableflow.local.callbacks import Expected, callback_facts, expected_answers, find_callback, find_callbacks
 from durableflow.local.clock import Clock
 from durableflow.local.executions import REPLAY_WINDOW_MS, Desk, Turn, checkpoint_token, request_id
 from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
@@ -561,6 +562,47 @@ class Service:
             execution = messages.execution_of(turn, DurableExecutionArn)
             return {"Number": self._store.answer_number(execution.key, Answer, Call)}
 
+    def callbacks(
+        self, *, DurableExecutionArn: str | None = None, Name: str | None = None, WithChildren: bool = False
+    ) -> list[history.Reply]:
+        """Return the open callbacks of an execution, or of all that run, oldest first. Not part of the API.
+
+        Args:
+            DurableExecutionArn: whose; None for all executions.
+            Name: of the state that waits; None for all states.
+            WithChildren: whether the callbacks of executions that it has started count as well.
+
+        Returns:
+            See `callback_facts`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            key = messages.execution_of(turn, DurableExecutionArn).key if DurableExecutionArn is not None else None
+            found: list[history.Reply] = []
+            for each in find_callbacks(self._store):
+                execution = turn.execution_of_key(each.key)
+                keys = (one.key for one in turn.lineage(execution)) if WithChildren else (each.key,)
+                if (key is None or key in keys) and (Name is None or each.is_called(Name)):
+                    found.append(callback_facts(self._store, each, execution))
+            return found
+
+    def callback(self, *, CallbackId: str) -> history.Reply:
+        """Return a callback, open or not. Not part of the API.
+
+        Returns:
+            See `callback_facts`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            found = find_callback(self._store, CallbackId)
+            if found is None:
+                raise messages.not_found(f"Callback not found: {shown(CallbackId)}")
+            return callback_facts(self._store, found, turn.execution_of_key(found.key))
+
     def wait(self, *, DurableExecutionArn: str, timeout_seconds: float | None = None) -> history.Reply | None:
         """Wait for the end of an execution; not part of the API.
 
@@ -720,6 +762,15 @@ class Service:
                     turn.fire(timer)
             if len(timers) < _DUE_AT_ONCE:
                 return
+
+    def answer_callbacks(self, expected: Expected) -> None:
+        """Answer the open callbacks that executions wait for and that have an expected answer (rules 30, 60)."""
+        with self._look() as turn:
+            answers = list(expected_answers(turn, self._store, expected))
+        if answers:
+            with self._turn() as turn:
+                for key, operation_id, text in answers:
+                    turn.settle(turn.execution_of_key(key), operation_id, "success", result=text)
 
     def recover(self) -> None:
         """Take up what a service before this one left: to be called at the start.

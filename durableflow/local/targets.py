@@ -4,8 +4,8 @@ A name is looked up twice: the service asks what kind of function it stands for,
 job. An alias is no version (no ARN has one), so each alias stands for a version number that is made of its name and
 stays the same for ever: executions are recorded under it.
 
-Of a project's workflows only those are functions that have been asked for, and those that these may invoke. The others'
-executions in the same store sleep on: running one workflow does not set another one going.
+Of a project's workflows those are functions that have been registered, and any other one for whoever invokes it. The
+executions of the others in the same store sleep on: running one workflow does not set another one going.
 
 Source: language.md 11 and 12, rules 43, 52, 60.
 """
@@ -13,15 +13,13 @@ Source: language.md 11 and 12, rules 43, 52, 60.
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
 
 from durableflow import ledger, library, values
-from durableflow.errors import Fault, UsageError, WorkflowError, diagnostic
-from durableflow.local.jobs import Function
+from durableflow.errors import Fault, UsageError, diagnostic
+from durableflow.local.jobs import OPERATIONS_MAX, Function
 from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Environment, Fixed, Python
 from durableflow.model import (
     CommandTarget,
@@ -34,7 +32,6 @@ from durableflow.model import (
     WorkflowTarget,
 )
 from durableflow.operations import error_from_fault
-from durableflow.plan import Invoke, walk
 from durableflow.project import compile_file
 from durableflow.source import shown
 
@@ -93,8 +90,8 @@ class Targets:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     allow_aws: bool = False
     _registered: dict[str, Registered] = field(default_factory=dict[str, Registered])
+    _compiled: dict[str, Registered] = field(default_factory=dict[str, Registered])
     _declared: dict[tuple[str, str], Target] = field(default_factory=dict[tuple[str, str], Target])
-    _asked_for: set[str] = field(default_factory=set[str])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -117,60 +114,35 @@ class Targets:
         )
         with self._lock:
             self._registered[plan.name] = Registered(plan=plan, environment=environment)
-        self._ask_for(plan.name)
 
-    def ask_for(self, workflow: str) -> None:
-        """Make a workflow of the project, and those that it may invoke, functions.
+    def resolve(self, name: str, *, is_invoked: bool = False) -> Function | None:
+        """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none.
 
-        Raises:
-            WorkflowError, UsageError: its file has problems, or DF754, there is none.
+        Args:
+            name: see there.
+            is_invoked: whether an execution that runs here invokes it: for that one every workflow of the project is a
+                function of its name (rule 52).
         """
-        self.workflow(workflow)
-        self._ask_for(workflow)
-
-    def _ask_for(self, workflow: str) -> None:
-        """Follow the chained invokes of a workflow."""
-        waiting, seen = [workflow], set[str]()
-        while waiting:
-            name = waiting.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            with self._lock:
-                self._asked_for.add(name)
-            # One that cannot be compiled is a function all the same: whoever invokes it hears what is wrong with it.
-            with suppress(WorkflowError, UsageError):
-                waiting += self._invoked(self.workflow(name).plan)
-
-    def _invoked(self, plan: Plan) -> set[str]:
-        """Return the workflows that a plan may invoke."""
-        with self._lock:
-            known = set(self._registered)
-        if self.project:
-            known.update(self.project.workflows)
-        keys = {name: name for name in known}
-        for (name, number), target in self._declared.items():
-            if isinstance(target, WorkflowTarget) and target.workflow in known:
-                keys[f"{name}:{number}"] = target.workflow
-        found: set[str] = set()
-        for node in walk(plan.states):
-            if isinstance(node, Invoke):
-                for text in node.allow or (node.function.constant,):
-                    found |= {workflow for key, workflow in keys.items() if _names(text, key)}
-        return found
-
-    def resolve(self, name: str) -> Function | None:
-        """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none."""
         parts = ledger.function_name(name)
         if parts is None:
             return None
         number = version(parts.qualifier)
-        if number == LATEST and self._is_asked_for(parts.name):
+        if number == LATEST and (self._is_registered(parts.name) or (is_invoked and self._is_known(parts.name))):
             return self._function(parts.name, number, is_durable=True)
         target = self._declared.get((parts.name, number))
         if target is None:
             return None
         return self._function(parts.name, number, is_durable=isinstance(target, WorkflowTarget))
+
+    @property
+    def operations_max(self) -> int:
+        """How many operations an execution may have, as the platform meters them."""
+        return self.project.project.limits.operations if self.project else OPERATIONS_MAX
+
+    def _offload(self) -> tuple[int, Path] | None:
+        size = self.project.offload_bytes if self.project else None
+        folder = self.project.offload_folder if self.project else None
+        return (size, folder) if size is not None and folder is not None else None
 
     def task(self, job: Job, *, clock_offset: int = 0) -> Task:
         """Return what is to be done for a job.
@@ -194,6 +166,8 @@ class Targets:
                 plan=found.plan,
                 event=cast("dict[str, Json]", job.event),
                 clock_offset=clock_offset,
+                operations_max=self.operations_max,
+                offload=self._offload(),
             )
         return self._plain(job, target)
 
@@ -204,7 +178,7 @@ class Targets:
             WorkflowError, UsageError: its file has problems, or DF754, there is none.
         """
         with self._lock:
-            if (found := self._registered.get(name)) is not None:
+            if (found := self._registered.get(name) or self._compiled.get(name)) is not None:
                 return found
         if self.project is None or name not in self.project.workflows:
             raise UsageError(
@@ -214,15 +188,19 @@ class Targets:
                     hint="run its file, or list the folder of its file under 'workflows' in durableflow.yaml",
                 )
             )
-        plan = compile_file(self.project.workflows[name], self.project.folder)
+        plan = compile_file(self.project.workflows[name], self.project.folder, self.project)
         environment = self._environment(self.project.handler_roots, self.project.folder, tools=self._tools())
         made = Registered(plan=plan, environment=environment)
         with self._lock:
-            return self._registered.setdefault(name, made)
+            return self._compiled.setdefault(name, made)
 
-    def _is_asked_for(self, name: str) -> bool:
+    def _is_registered(self, name: str) -> bool:
         with self._lock:
-            return name in self._asked_for
+            return name in self._registered
+
+    def _is_known(self, name: str) -> bool:
+        # One that cannot be compiled is a function all the same: whoever invokes it hears what is wrong with it.
+        return self.project is not None and name in self.project.workflows
 
     def _function(self, name: str, number: str, *, is_durable: bool) -> Function:
         deploy = self.project.project.deploy if self.project else None
@@ -312,18 +290,6 @@ def version(qualifier: str | None) -> str:
     if qualifier is None or qualifier.startswith(LATEST) or qualifier.isdigit():
         return qualifier or LATEST
     return str(int.from_bytes(blake2b(qualifier.encode(), digest_size=4).digest()))
-
-
-def _names(text: Json, key: str) -> bool:
-    """Say whether a `function`, or a pattern of `allow`, may mean the function of a key, `name` or `name:version`."""
-    if not isinstance(text, str):
-        return False
-    pattern = text.rpartition(":function:")[2]
-    name, _, qualifier = pattern.partition(":")
-    own_name, _, number = key.partition(":")
-    if not fnmatchcase(own_name, name):
-        return False
-    return qualifier in ("", "*") or version(qualifier) == (number or LATEST)
 
 
 def _plain_answer(answer: Reply | tuple[ResultAnswer | ErrorAnswer, ...]) -> Json:

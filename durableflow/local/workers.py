@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 from durableflow.errors import ServiceError
 from durableflow.local.frames import Channel
+from durableflow.local.jobs import OPERATIONS_MAX
 from durableflow.local.programs import LINE_BYTES, Program, ProgramError, ending, kill_session
 from durableflow.local.worker_main import LABEL_END
 from durableflow.source import visible
@@ -84,6 +85,8 @@ class Durable:
         plan: the workflow.
         event: as Lambda would hand it over.
         clock_offset: milliseconds by which the service's clock is ahead of the machine's.
+        operations_max: how many operations the execution may have, as the platform meters them.
+        offload: the size in bytes from which a result goes into a folder, and the folder; None for no such store.
     """
 
     id: str
@@ -92,6 +95,8 @@ class Durable:
     plan: Plan
     event: Object
     clock_offset: int = 0
+    operations_max: int = OPERATIONS_MAX
+    offload: tuple[int, Path] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -484,6 +489,8 @@ def _message(task: Durable | Python, *, is_plan_known: bool, is_equipped: bool, 
                 "tools": None if is_equipped else json.loads(task.environment.tools or NO_TOOLS),
                 "event": task.event,
                 "clock_offset": task.clock_offset,
+                "operations_max": task.operations_max,
+                "offload": [task.offload[0], str(task.offload[1])] if task.offload else None,
             }
         case Python():
             return {

@@ -60,7 +60,7 @@ def made(folder: Path, functions: str = FUNCTIONS, **workflows: str) -> ProjectC
 
 
 def job(targets: Targets, name: str, *, call_number: int = 0) -> Job:
-    function = targets.resolve(name)
+    function = targets.resolve(name, is_invoked=True)
     assert function is not None
     durable: Any = {"kind": "durable", "event": {"DurableExecutionArn": "arn"}}
     plain: Any = {"kind": "plain", "payload": '{"a":1}'}
@@ -92,6 +92,7 @@ def end_of(targets: Targets, name: str, *, call_number: int = 0) -> End:
         "arn:aws:lambda:eu-west-1:123456789012:function:inventory:live",
     ],
 )
+@pytest.mark.covers("project.functions")
 def test_a_function_is_found_by_each_form_of_its_name(project: ProjectContext, name: str) -> None:
     assert Targets(project).resolve(name) == Function(
         name="inventory", version=version("live"), is_durable=False, retention_days=14
@@ -134,15 +135,19 @@ def test_without_a_project_there_are_the_registered_workflows(project: ProjectCo
 # Workflows of a project.
 
 
-def test_workflows_are_functions_once_somebody_asks_for_them_or_for_one_that_invokes_them(
-    project: ProjectContext,
+def test_workflows_are_functions_once_they_are_registered_and_for_whoever_invokes_them(
+    project: ProjectContext, tmp_path: Path
 ) -> None:
     targets = Targets(project)
-    targets.ask_for("order")
-    names = {name for name in ("order", "shipping", "mailing", "unrelated", "parcels:live") if targets.resolve(name)}
-    assert names == {"order", "shipping", "mailing", "parcels:live"}
+    targets.register(targets.workflow("order").plan, tmp_path)
+    targets.workflow("shipping")
+    names = ("order", "shipping", "unrelated", "parcels:live", "nowhere")
+    assert [name for name in names if targets.resolve(name)] == ["order", "parcels:live"]
+    assert [name for name in names if targets.resolve(name, is_invoked=True)] == list(names[:-1])
+    assert targets.resolve("shipping:1", is_invoked=True) is None
 
 
+@pytest.mark.covers("target.workflow")
 def test_a_function_may_be_a_workflow(project: ProjectContext) -> None:
     targets = Targets(project)
     found = targets.resolve("parcels:live")
@@ -163,18 +168,43 @@ def test_a_registered_workflow_takes_the_place_of_the_file(project: ProjectConte
 
 def test_a_workflow_that_does_not_compile_is_a_function_whose_job_says_why(tmp_path: Path) -> None:
     targets = Targets(made(tmp_path, order=ORDER, shipping=WORKFLOW + "      - {name: done, type: pass}"))
-    targets.ask_for("order")
-    assert targets.resolve("shipping") is not None
+    assert targets.resolve("shipping", is_invoked=True) is not None
     with pytest.raises(WorkflowError, match="done"):
         targets.task(job(targets, "shipping"))
 
 
 def test_a_workflow_that_does_not_exist_is_said_so(project: ProjectContext) -> None:
     with pytest.raises(UsageError, match="there is no workflow 'nowhere' here") as caught:
-        Targets(project).ask_for("nowhere")
+        Targets(project).workflow("nowhere")
     assert caught.value.code == "DF754"
 
 
+@pytest.mark.parametrize(
+    ("lines", "size", "folder"),
+    [
+        ("offload: {directory: large}", 204_800, "large"),
+        ("offload: {threshold: 1000, directory: /srv/large}", 1000, "/srv/large"),
+        ("offload: {threshold: 5KB, s3: bucket/prefix}", 5120, ".durableflow/offload"),
+    ],
+)
+def test_an_invocation_knows_where_large_results_go_and_how_many_operations_there_may_be(
+    tmp_path: Path, lines: str, size: int, folder: str
+) -> None:
+    text = f"{FUNCTIONS}    {lines}\n    limits: {{operations: 7}}\n"
+    targets = Targets(made(tmp_path, text, shipping=WORKFLOW))
+    task = targets.task(job(targets, "shipping"))
+    assert isinstance(task, Durable)
+    assert (task.offload, task.operations_max) == ((size, tmp_path / folder), 7)
+
+
+def test_without_a_store_for_them_large_results_go_nowhere(project: ProjectContext) -> None:
+    targets = Targets(project)
+    task = targets.task(job(targets, "shipping"))
+    assert isinstance(task, Durable)
+    assert (task.offload, task.operations_max) == (None, 3000)
+
+
+@pytest.mark.covers("project.deploy", "deploy.execution_timeout", "deploy.retention")
 def test_deploy_bounds_executions_here_too(tmp_path: Path) -> None:
     project = made(tmp_path, FUNCTIONS + "    deploy: {function: f, execution_timeout: 2h, retention: 3d}\n")
     found = Targets(project).resolve("parcels:live")
@@ -185,6 +215,7 @@ def test_deploy_bounds_executions_here_too(tmp_path: Path) -> None:
 # Plain targets.
 
 
+@pytest.mark.covers("target.python")
 def test_a_python_target_runs_from_the_project_folder_with_its_environment(
     project: ProjectContext, tmp_path: Path
 ) -> None:
@@ -197,6 +228,7 @@ def test_a_python_target_runs_from_the_project_folder_with_its_environment(
     assert dict(task.environment.env) == {"TABLE": "orders", "REGION": "us"}
 
 
+@pytest.mark.covers("target.command")
 def test_a_command_runs_in_the_project_folder(project: ProjectContext, tmp_path: Path) -> None:
     targets = Targets(project)
     task = targets.task(job(targets, "legacy"))
@@ -204,6 +236,7 @@ def test_a_command_runs_in_the_project_folder(project: ProjectContext, tmp_path:
     assert (task.arguments, task.environment.folder, task.payload) == (("node", "legacy.js"), tmp_path, '{"a":1}')
 
 
+@pytest.mark.covers("target.error", "answer.name", "answer.message", "answer.data")
 def test_a_list_gives_one_answer_for_each_call_and_repeats_its_last(project: ProjectContext) -> None:
     targets = Targets(project)
     busy = {"ErrorType": "Busy", "ErrorMessage": "later", "ErrorData": '{"in":5}'}
@@ -212,6 +245,7 @@ def test_a_list_gives_one_answer_for_each_call_and_repeats_its_last(project: Pro
     assert end_of(targets, "fraud", call_number=9).error == busy
 
 
+@pytest.mark.covers("target.result")
 def test_a_single_answer_is_always_given(project: ProjectContext) -> None:
     assert end_of(Targets(project), "rate", call_number=3) == End(text="null")
 
