@@ -199,14 +199,19 @@ _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
 def wire_name(text: str) -> str:
-    """Return a text as a Name on the wire: printable ASCII, at most 256 characters (rules 37, 77).
+    """Return a path as a Name on the wire: printable ASCII, at most 256 characters (language.md 8; rule 77).
 
-    A longer name is cut and ends in a hash of the whole, so that two long names stay different.
+    A longer one is cut and ends in a hash of the whole, so that two long names stay different.
     """
     name = _NOT_PRINTABLE.sub("_", text)
     if len(name) <= NAME_MAX_CHARACTERS:
         return name
     return f"{name[: NAME_MAX_CHARACTERS - 9]}~{blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+def given_name(text: str) -> str:
+    """Return a label or item name, which is the author's own, as a Name on the wire: cleaned, then cut (rule 37)."""
+    return _NOT_PRINTABLE.sub("_", text)[:NAME_MAX_CHARACTERS]
 
 
 def fault_from_error(error: ErrorObject | None, *, default_name: str, default_message: str) -> Fault:

@@ -15,7 +15,7 @@ from durableflow import operations as wire
 from durableflow.errors import Fault
 from durableflow.expressions import EvaluationError, to_display
 from durableflow.library import kind, parse_duration
-from durableflow.operations import wire_name
+from durableflow.operations import given_name
 from durableflow.scope import Lazy, Record
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Walker:
 
     def label(self, label: Program, site: Site) -> Steps[str]:
         """Return the Name on the wire of a state with a label; an empty one is as none (rule 77)."""
-        return wire_name(to_display((yield from self.value(label, site)))) or site.wire
+        return given_name(to_display((yield from self.value(label, site)))) or site.wire
 
     def check(self, schema: Json, value: Json, name: str, what: str) -> None:
         """Check a value against a schema.
