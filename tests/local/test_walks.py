@@ -186,7 +186,9 @@ class Walk:
             return
         arn, id_, callback_id = found[pick % len(found)]
         before = self._recorded(self.handlers[arn])
-        is_open = next(o for o in before if o["Id"] == id_)["Status"] == "STARTED" and not self._has_run_out(arn, id_)
+        status, has_run_out = next(o for o in before if o["Id"] == id_)["Status"], self._has_run_out(arn, id_)
+        assert has_run_out or status != "TIMED_OUT", "not before its time"
+        is_open = status == "STARTED" and not has_run_out
         is_running = self.world.describe(arn)["Status"] == "RUNNING"
         others = {a: self._recorded(h) for a, h in self.handlers.items() if a != arn}
         members = {"success": {"Result": b"5"}, "failure": {"Error": ERROR}, "heartbeat": {}}[how]
@@ -487,7 +489,7 @@ MOVES: dict[Callable[[Walk, Random], None], int] = {
     lambda walk, dice: walk.answer(a_number(dice), PENDING): 6,
     lambda walk, dice: walk.answer_callback(a_number(dice), dice.choice(["success", "failure"])): 6,
     lambda walk, dice: walk.answer_callback(a_number(dice), "heartbeat"): 4,
-    lambda walk, _: walk.expect_answers(): 1,
+    lambda walk, _: walk.expect_answers(): 3,
     lambda walk, dice: walk.let_time_pass(dice.randint(1, 6), is_noticed=a_coin(dice)): 6,
     lambda walk, dice: walk.end_target(a_number(dice), is_good=a_coin(dice)): 5,
     lambda walk, dice: walk.nest(
