@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never, cast
 from durableflow import model, plan
 from durableflow.decode import decode_workflow
 from durableflow.document import read_document
-from durableflow.errors import Diagnostic, WorkflowError, in_file_order
+from durableflow.errors import Diagnostic, WorkflowError, diagnostic, in_file_order
 from durableflow.estimate import WORK, is_flat
 from durableflow.expressions import Program, replace_calls
 from durableflow.model import RetriedState, UndoableState
@@ -164,7 +164,7 @@ class _Translation:
                     **common,
                     workflow=state.workflow,
                     payload=self._given(state, "payload", path) or _EMPTY_OBJECT,
-                    inline=self._inline(state),
+                    inline=self._inline(state, path),
                 )
             case model.Wait():
                 return plan.Wait(
@@ -301,12 +301,15 @@ class _Translation:
             is_limited=state.max_attempts is not None,
         )
 
-    def _inline(self, state: model.ChildWorkflow) -> Plan | None:
+    def _inline(self, state: model.ChildWorkflow, path: Path) -> Plan | None:
         if state.mode == "child":
             return None
-        known = self._known.inline
-        assert known is not None  # the rules saw to it that the workflow can be had
-        return known(state.workflow)
+        if self._known.inline is None:
+            message = f"workflow '{state.workflow}' is inline, and there is no project to find it in"
+            hint = "put a durableflow.yaml beside the folder 'workflows'"
+            span = self._document.span((*path, "workflow"))
+            raise WorkflowError([diagnostic("DF306", message, span=span, hint=hint)])
+        return self._known.inline(state.workflow)
 
     def _common(self, state: State, path: Path) -> dict[str, Any]:
         common: dict[str, Any] = {

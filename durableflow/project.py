@@ -8,7 +8,7 @@ Source: language.md 11 and 12, rule 41.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -114,12 +114,13 @@ def load_project(path: Path) -> ProjectContext:
     return ProjectContext(path=path.absolute(), project=project, workflows=workflows)
 
 
-def compile_file(path: Path, root: Path) -> Plan:
+def compile_file(path: Path, root: Path, context: ProjectContext | None = None) -> Plan:
     """Return the Plan of a workflow file.
 
     Args:
         path: the workflow file.
         root: the folder that files which the workflow loads must be inside: the project's, else the workflow's own.
+        context: the project, which has the workflows that are inline.
 
     Raises:
         WorkflowError: it has problems, or this version cannot run it.
@@ -127,6 +128,10 @@ def compile_file(path: Path, root: Path) -> Plan:
     """
     document = read_bytes(read_file(path, max_bytes=_FILE_BYTES), str(path))
     known = Known(load_file=partial(packaged_file, path.parent.resolve(), root.resolve()))
+    if context is not None:
+        known = replace(
+            known, find_workflow=partial(decoded_by_name, context), inline=partial(compile_by_name, context)
+        )
     return to_plan(decode_workflow(document), document, known)
 
 
@@ -170,6 +175,24 @@ def named_actions(workflow: Workflow) -> frozenset[Pair]:
     states = [placed.state for placed in walk_states(workflow)]
     works = [state.check if isinstance(state, WaitForCondition) else state for state in states]
     return frozenset((work.service, work.action) for work in works if isinstance(work, (Aws, AwsCheck)))
+
+
+def compile_by_name(context: ProjectContext, name: str) -> Plan:
+    """Return the Plan of a workflow of the project, for one that has it inline.
+
+    Raises:
+        WorkflowError, UsageError: its file has problems; DF754, there is none.
+    """
+    path = context.workflows.get(name)
+    if path is None:
+        raise UsageError(
+            diagnostic(
+                "DF754",
+                f"there is no workflow '{shown(name)}' here",
+                hint="list the folder of its file under 'workflows' in durableflow.yaml",
+            )
+        )
+    return compile_file(path, context.folder, context)
 
 
 def packaged_file(folder: Path, root: Path, name: str) -> bytes | None:

@@ -17,6 +17,7 @@ from durableflow.document import Limits, read_bytes
 from durableflow.files import read_file
 from durableflow.project import (
     PROJECT_FILE,
+    compile_by_name,
     decoded_by_name,
     durable_names,
     find_project,
@@ -174,6 +175,7 @@ def known_facts(
         functions=frozenset(context.project.functions),
         durable=durable_names(context),
         workflows=frozenset(context.workflows),
+        inline=partial(compile_by_name, context),
         find_workflow=cache(partial(decoded_by_name, context)),
         hosts=frozenset(host.lower() for host in context.project.http.allow),
         operations=context.project.limits.operations,

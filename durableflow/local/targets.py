@@ -171,7 +171,7 @@ class Targets:
                     hint="run its file, or list the folder of its file under 'workflows' in durableflow.yaml",
                 )
             )
-        plan = compile_file(self.project.workflows[name], self.project.folder)
+        plan = compile_file(self.project.workflows[name], self.project.folder, self.project)
         made = Registered(plan=plan, environment=self._environment(self.project.handler_roots, self.project.folder))
         with self._lock:
             return self._compiled.setdefault(name, made)
