@@ -9,11 +9,11 @@ Source: language.md 6 and 12, rules 22, 24, 27, 28, 58, 63, 64, 69, 70, 75; prot
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from durableflow import faults
 from durableflow.errors import Fault, Origin
-from durableflow.frontier import BRANCHES, CONTEXT, OPEN_DIGITS, WAIT
+from durableflow.frontier import BRANCHES, CONTEXT, OPEN_DIGITS, TIMED_OUT, TIMEOUT, WAIT
 from durableflow.operations import TERMINAL, wire_name
 from durableflow.plan import ChildWorkflow, Invoke
 from durableflow.scope import Mode, Timeline
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from durableflow.walker import Walker
 
 _T = TypeVar("_T")
-
-_TIMEOUT: Final = ":timeout"
-_TIMED_OUT: Final = ":timed_out"
 
 
 # Waits that are helpers ----------------------------------------------------------------------------------------------
@@ -117,7 +114,7 @@ def _attempts(
             yield from frontier.answers()
         key = frontier.key(path)
         operation = frontier.operations.get(key)
-        last = frontier.operations.get(frontier.key(path + _TIMED_OUT)) or operation
+        last = frontier.operations.get(frontier.key(path + TIMED_OUT)) or operation
         if began is None and operation is not None:
             began = operation.get("StartTimestamp")
         elapsed = elapsed_seconds(began, last.get("EndTimestamp") if last else None)
@@ -175,9 +172,9 @@ def _timed(
     frontier = walker.frontier
     scope = site.scope
     name = wire_name(f"{name}-timeout")
-    key = frontier.key(path + _TIMED_OUT)
+    key = frontier.key(path + TIMED_OUT)
     if key in frontier.operations and not (scope.mode is Mode.FROZEN and frontier.was_open(key, scope)):
-        record = frontier.recorded(key, CONTEXT, name, node, path + _TIMED_OUT, scope)
+        record = frontier.recorded(key, CONTEXT, name, node, path + TIMED_OUT, scope)
         error = record.get("ContextDetails", {}).get("Error") if record else None
         # What was cut off is walked as it was then, for its variables and for what has to be undone of it.
         branch = frontier.spawn(work(scope.in_mode(Mode.FROZEN, _open_ids(error)), site.timeline.branch()))
@@ -188,8 +185,8 @@ def _timed(
     finished = frontier.operations.get(frontier.key(path))
     if scope.mode is Mode.FROZEN or (finished is not None and finished["Status"] in TERMINAL):
         return (yield from work(scope, site.timeline))
-    wait = frontier.key(path + _TIMEOUT)
-    if frontier.recorded(wait, WAIT, name, node, path + _TIMEOUT, scope) is None:
+    wait = frontier.key(path + TIMEOUT)
+    if frontier.recorded(wait, WAIT, name, node, path + TIMEOUT, scope) is None:
         seconds = max(1, math.ceil((yield from walker.seconds(timeout, site, "timeout"))))
         frontier.update(wait, WAIT, "START", name, scope)["WaitOptions"] = {"WaitSeconds": seconds}
     timeline = site.timeline.branch()

@@ -77,7 +77,9 @@ _TYPE_WORDS: Final = {
     "CHAINED_INVOKE": "Invoke",
 }
 OPEN_DIGITS: Final = 8
-_HELPERS: Final = (":backoff", ":timeout", ":timed_out")
+TIMEOUT: Final = ":timeout"
+TIMED_OUT: Final = ":timed_out"
+_HELPERS: Final = (":backoff", TIMEOUT, TIMED_OUT)
 _ITERATION_END: Final = re.compile(r"\}/")
 _HINT: Final = (
     "run it on the definition it began with, or undo the change: started states keep their name, type and place"
@@ -512,6 +514,9 @@ def _helper_paths(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
         for suffix in _HELPERS:
             yield path + suffix
+        if path.endswith(TIMED_OUT):
+            # Of a workflow that timed out nothing else is come past: it has no operation of its own.
+            yield path.removesuffix(TIMED_OUT) + TIMEOUT
         for iteration in _ITERATION_END.finditer(path):
             yield f"{path[: iteration.end() - 1]}:delay"
 
