@@ -728,10 +728,14 @@ def wait(state: State, scope: Scope, attempt: int) -> Done:
         except EvaluationError as error:
             raise Failure("States.QueryEvaluationError", error.message) from error
     if pause > 0:
-        scope.work.append(["wait", state["name"], pause])
+        scope.work.append(["wait", _label(state, scope), pause])
         scope.clock.go(pause * 1000)
         scope.clock.recorded = max(scope.clock.recorded, scope.clock.now)
     return Done()
+
+
+def _label(state: State, scope: Scope) -> str:
+    return (to_display(value(scope, state["label"])) if "label" in state else "") or state["name"]
 
 
 def wait_for_callback(state: State, scope: Scope, attempt: int) -> Done:
