@@ -29,12 +29,13 @@ TYPES = (
     "invoke", "step", "wait", "choice", "block", "loop", "pass", "succeed", "fail",
     "aws", "http", "workflow", "wait_for_callback", "wait_for_condition", "parallel", "map",
 )  # fmt: skip
+WEIGHTS = {"invoke": 5, "step": 5, "block": 3, "loop": 2, "choice": 2, "pass": 2, "map": 3, "parallel": 3, "wait": 2}
 SIMPLE = ("invoke", "step", "pass", "wait", "aws", "http", "workflow")
-STATES_MAX = 14
+_FAILING = ("invoke", "step", "aws", "http", "workflow", "fail", "block", "map", "parallel")
+STATES_MAX = 16
 INPUT = {"n": 2, "flag": True, "text": "t", "items": [1, 2, 3], "none": None}
-RESULT_TEMPLATES = ["{{ result }}", {"kept": "{{ result }}"}, "{{ result.n }}", "{{ result | default(0) }}"]
-OWN_MESSAGE = "{{ error.message if error.name[:7] != 'States.' else '' }}"
-SCHEMAS: list[Any] = [{"type": "object"}, {"type": ["integer", "null"]}, {}]
+RESULT_TEMPLATES = ["{{ result }}", {"kept": "{{ result }}"}, "{{ [result, 1] }}", "text {{ result }}", "{{ result.n }}"]
+SCHEMAS: list[Any] = [{}, {"not": {"type": "string"}}, {"type": ["object", "null"]}]
 ERRORS = ("E1", "E2", "Other.Trouble")
 RESULTS: list[Any] = [0, 1, 3, "text", None, True, [1, 2], {"n": 1}, {"n": [2, 3]}, []]
 
@@ -133,15 +134,15 @@ class _Drawing:
         self.maybe(workflow, "version", 5, lambda: "4")
         self.maybe(workflow, "description", 5, lambda: "drawn")
         if self.chance(10):
-            workflow["input"] = {"schema": {"type": "object", "required": [self.one(("n", "missing"))]}}
+            workflow["input"] = {"schema": {"type": "object", "required": ["n" if self.chance(80) else "missing"]}}
         self.maybe(workflow, "env", 5, lambda: ["TABLE"])
         self.maybe(workflow, "defaults", 20, self.defaults)
         if self.has("workflow.timeout"):
             self.maybe(workflow, "timeout", 10, self.limit)
         place = Place()
-        workflow["states"], inner = self.list_of(place, 1, 4)
+        workflow["states"], inner = self.list_of(place, 2, 6)
         after = place.with_states(inner)
-        self.maybe(workflow, "catch", 25, lambda: self.catchers(after, workflow["states"], None))
+        self.maybe(workflow, "catch", 25, lambda: self.catchers(after))
         if self.has("workflow.finally"):
             self.maybe(workflow, "finally", 20, lambda: self.special(after.deeper("error", is_special=True)))
         if self.has("compensation"):
@@ -216,9 +217,7 @@ class _Drawing:
             allowed = [kind for kind in allowed if kind in (*SIMPLE, "fail", "succeed")]
         if place.is_special:
             allowed = [kind for kind in allowed if kind != "succeed"]
-        kind = self.one(allowed)
-        if kind in ("succeed", "fail") and not self.chance(50):
-            kind = "pass"
+        kind = self.one([kind for kind in allowed for _ in range(WEIGHTS.get(kind, 1))])
         state: Tree = {"name": self.name(kind), "type": kind}
         if place.depth == 0 and self.chance(5):
             state["name"] = f"{kind}-{self.states}"
@@ -236,11 +235,11 @@ class _Drawing:
         elif kind != "fail":
             self.maybe(state, "output", 15, lambda: self.one(RESULT_TEMPLATES))
         self.maybe(state, "assign", 70 if kind == "pass" else 15, lambda: self.assign(after, "result"))
-        self.maybe(state, "result_schema", 5, lambda: self.one(SCHEMAS))
+        self.maybe(state, "result_schema", 4, lambda: self.one(SCHEMAS))
         if kind in ("invoke", "step", "wait"):
             self.maybe(state, "label", 5, lambda: self.one(("a label", "{{ input.text }} label")))
         self.maybe(state, "description", 3, lambda: "drawn")
-        self.maybe(state, "catch", 25, lambda: self.catchers(after, [], state))
+        self.maybe(state, "catch", 40 if kind in _FAILING else 15, lambda: self.catchers(after))
         if kind not in ("wait", "pass", "succeed", "fail") and self.has(f"retry:{kind}"):
             self.maybe(state, "retry", 25, lambda: self.policy(after, kind))
         if self.has(f"timeout:{kind}"):
@@ -262,7 +261,7 @@ class _Drawing:
 
     def single_answer(self, errors: Any, is_invoke: bool) -> Tree:
         made: Tree
-        if self.chance(40):
+        if self.chance(25):
             made = {"error": {"name": self.one(errors), "message": self.one(("m", "")), "data": self.one((None, {"n": 1}))}}
             if is_invoke and self.chance(10):
                 made = {"status": self.one(("STOPPED", "TIMED_OUT"))}
@@ -293,7 +292,7 @@ class _Drawing:
         if self.chance(85):
             state["duration"] = self.duration(place)
         else:
-            state["until"] = self.one(("2020-01-01T00:00:00Z", "2026-01-01T00:10:00Z", "{{ input.text }}"))
+            state["until"] = self.one(("2020-01-01T00:00:00Z", "2026-01-01T00:10:00Z", "{{ '2026-01-01T00:20:00Z' }}"))
 
     def _choice(self, state: Tree, place: Place, inner: list[str]) -> None:
         state["choices"] = []
@@ -385,7 +384,7 @@ class _Drawing:
         self.fan_out(state)
 
     def _map(self, state: Tree, place: Place, _: list[str]) -> None:
-        state["items"] = self.one(("input.items", "[1, 2]", "[]", "input.text", "vars.v"))
+        state["items"] = self.one(("input.items", "[1, 2]", "input.items", "[1, 2, 3, 4]", "[]", "vars.v"))
         if self.chance(20):
             state["batch_size"] = self.number(1, 2)
         item = "batch" if "batch_size" in state else "item"
@@ -410,13 +409,13 @@ class _Drawing:
         names = (*ERRORS, "E*", "*", "States.ALL", "States.TaskFailed", "States.Timeout", "States.Runtime", "States.Q*")
         return [self.one(names) for _ in range(self.number(1, 2))]
 
-    def catchers(self, place: Place, siblings: list[Tree], state: Tree | None) -> list[Tree]:  # noqa: ARG002
+    def catchers(self, place: Place) -> list[Tree]:
         return [self.catcher(place.deeper("error")) for _ in range(self.number(1, 2))]
 
     def catcher(self, place: Place) -> Tree:
         made: Tree = {}
-        self.maybe(made, "errors", 60, self.globs)
-        self.maybe(made, "when", 15, lambda: self.condition(place))
+        self.maybe(made, "errors", 45, self.globs)
+        self.maybe(made, "when", 10, lambda: self.condition(place))
         self.maybe(made, "assign", 30, lambda: self.assign(replace(place, readable=())))
         if self.chance(40) and place.depth < 3:
             made["states"] = self.list_of(place, 0, 2)[0]
@@ -456,13 +455,15 @@ class _Drawing:
     # Templates -------------------------------------------------------------------------------------------------------
 
     def duration(self, place: Place) -> Any:
-        return self.one((1, 2, 0, -1, 1.5, "3s", "{{ input.n }}", "{{ vars.n }}", "{{ input.text }}"))
+        return self.one((1, 2, 0, -1, 1.5, "3s", "{{ input.n }}", "{{ vars.n }}", 1, 2, "3s", "{{ input.text }}"))
 
     def assign(self, place: Place, *more: str) -> Tree:
+        # `n` stays a number as a rule, so that conditions and sums of it mean something.
         made: Tree = {}
         for _ in range(self.number(1, 2)):
             variable = self.one(("n", "v", "w"))
-            made[variable] = self.one(("{{ vars.n + 1 }}", self.template(place), *(f"{{{{ {x} }}}}" for x in more)))
+            sources = [self.template(place), *(f"{{{{ {name} }}}}" for name in more)]
+            made[variable] = "{{ vars.n + 1 }}" if variable == "n" and self.chance(85) else self.one(sources)
             self.variables.add(variable)
         return made
 
@@ -474,20 +475,22 @@ class _Drawing:
         )
 
     def condition(self, place: Place) -> Any:
-        return self.one(
-            (True, False, "input.flag", "vars.n < 2", f"{self.expression(place)} == 1", self.expression(place), "vars.v.n")
-        )
+        usual = (True, False, "input.flag", "not input.flag", "vars.n < 2", "vars.n == 1")
+        return self.one(usual) if self.chance(60) else self.one((f"{self.expression(place)} == 1", self.expression(place)))
 
     def expression(self, place: Place) -> str:
+        if self.chance(6):
+            return self.one(("vars.v.n", "input.text + 1", "input.missing"))
         return self.one(list(self._expressions(place)))
 
     def _expressions(self, place: Place) -> Iterator[str]:
-        yield from ("input.n", "input.items", "vars.n", "vars.v", "vars.v.n", "vars.n + 1")
+        yield from ("input.n", "input.items", "vars.n", "vars.v", "vars.n + 1")
         if "w" in self.variables:
-            yield "vars.w"
+            yield "vars.w | default(0)"
         for name in place.readable[-4:]:
             state = f"states.{name}" if "-" not in name else f"states['{name}']"
-            yield f"{state}.result"
+            if self.chance(20):
+                yield f"{state}.result"
             yield f"{state}.status | default('none')"
             yield f"{state}.result | default(0)"
             yield f"{state}.error.name | default('no error')"
