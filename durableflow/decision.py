@@ -5,15 +5,15 @@ The driver and whoever does the work speak these words; interpreter.py says when
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from durableflow.errors import Diagnostic, Fault, ReplayError
     from durableflow.operations import ErrorObject, Update
-    from durableflow.plan import Step
+    from durableflow.plan import Work
     from durableflow.values import Json
 
 SchemaCheck: TypeAlias = "Callable[[Json, Json], str | None]"
@@ -22,23 +22,42 @@ SchemaCheck: TypeAlias = "Callable[[Json, Json], str | None]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Work to be done outside the core: one attempt of a step.
+    """Work to be done outside the core: one attempt of a step, an AWS call or an HTTP request.
 
     Args:
-        operation_id: of the step; also the key of the Completion that answers this call.
-        node: the step, with `handler` and `semantics`.
+        operation_id: of the operation; also the key of the Completion that answers this call.
+        node: what to do: `handler`; `service` and `action`; `success` and `redirects`.
         path: the state's path, for logs.
-        payload: the rendered payload.
+        name: the operation's Name, for logs.
+        payload: the rendered payload, the parameters, or the request `{method, url, headers, query, body}`; null where
+            secrets are in it, see :meth:`arguments`.
         attempt: from 1.
         idempotency_key: 32 lowercase hex digits, the same for every attempt (rule 65).
+        timeout_seconds: how long the attempt may take, or None (rule 27).
+        secrets: where the secrets that the payload needs come from on AWS, by name.
+        rendered: makes the payload of the secrets' values; None when it needs none.
     """
 
     operation_id: str
-    node: Step
+    node: Work
     path: str
+    name: str
     payload: Json
     attempt: int
     idempotency_key: str
+    timeout_seconds: float | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
+    rendered: Callable[[Mapping[str, str]], Json] | None = None
+
+    def arguments(self, secret: Callable[[str], str]) -> Json:
+        """Return the payload with the secrets in it, which `secret` gives by name.
+
+        Raises:
+            Fault: the templates have no value with them, or what `secret` raises.
+        """
+        if self.rendered is None:
+            return self.payload
+        return self.rendered({name: secret(name) for name in self.secrets})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from hashlib import blake2b
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 from durableflow import values
 from durableflow.decision import Failed, Pending, Succeeded
 from durableflow.errors import Fault, ServiceError, UsageError, diagnostic
-from durableflow.interpreter import Run
+from durableflow.interpreter import OPERATIONS_MAX, Run
 from durableflow.operations import (
     BATCH_MAX_BYTES,
     BATCH_MAX_UPDATES,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from durableflow.operations import Operation, Update
     from durableflow.plan import Plan
     from durableflow.values import Json, Object
+    from durableflow.walker import ChildTarget
 
 PAGE_OPERATIONS: Final = 1000
 """Operations asked for in one page of state, the API's maximum (protocol.md 1.3)."""
@@ -117,6 +119,8 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
     check_schema: SchemaCheck | None = None,
     clock_ms: Callable[[], int],
     log: Log | None = None,
+    child: Callable[[str], ChildTarget] | None = None,
+    operations_max: int = OPERATIONS_MAX,
 ) -> Object:
     """Go on with an execution as far as possible and answer as the service expects it.
 
@@ -129,6 +133,9 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
         env: the environment, name to text; templates read the names that the workflow declares.
         check_schema: checks values against JSON Schemas; without it schemas are not checked.
         clock_ms: the time in epoch milliseconds; only log lines show it.
+        child: gives the function that runs a child workflow, and whether it holds several; without it that is the
+            workflow's name (rule 52).
+        operations_max: how many operations an execution may have (rule 42).
         log: where facts about the invocation go; by default JSON lines to the logger `durableflow`. Single updates
             are told when that logger is at DEBUG.
 
@@ -154,6 +161,9 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
             env=env,
             check_schema=check_schema,
             visited=conversation.visited if conversation.is_detailed else None,
+            noted=partial(conversation.note, logging.WARNING),
+            child=child,
+            operations_max=operations_max,
         )
         return _turned(run, conversation, operations, _Calls(worker))
     except Fault as fault:

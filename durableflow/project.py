@@ -19,7 +19,7 @@ from durableflow.document import Limits, read_bytes
 from durableflow.errors import UsageError, WorkflowError, diagnostic
 from durableflow.files import read_file
 from durableflow.ledger import function_name
-from durableflow.model import WorkflowTarget
+from durableflow.model import DurableTarget, WorkflowTarget
 from durableflow.rules import Known
 from durableflow.source import shown
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from durableflow.document import Document
     from durableflow.errors import Diagnostic
-    from durableflow.model import Project
+    from durableflow.model import Project, Workflow
     from durableflow.plan import Plan
 
 PROJECT_FILE: Final = "durableflow.yaml"
@@ -120,6 +120,30 @@ def compile_file(path: Path, root: Path) -> Plan:
     document = read_bytes(read_file(path, max_bytes=_FILE_BYTES), str(path))
     known = Known(load_file=partial(packaged_file, path.parent.resolve(), root.resolve()))
     return to_plan(decode_workflow(document), document, known)
+
+
+def decoded_by_name(context: ProjectContext, name: str) -> Workflow | None:
+    """Return what the file of a workflow of the project says; None when there is none, or it is broken.
+
+    Whoever checks that file says what is wrong with it.
+    """
+    path = context.workflows.get(name)
+    if path is None:
+        return None
+    try:
+        return decode_workflow(read_bytes(read_file(path, max_bytes=_FILE_BYTES), str(path)))
+    except (UsageError, WorkflowError):
+        return None
+
+
+def durable_names(context: ProjectContext) -> frozenset[str]:
+    """Return the names without a qualifier that stand for durable functions, which Lambda calls only with one."""
+    names = set(context.workflows)
+    for key, target in context.project.functions.items():
+        parts = function_name(key)
+        if parts and isinstance(target, (DurableTarget, WorkflowTarget)) and parts.qualifier in (None, "$LATEST"):
+            names.add(key.removesuffix(":$LATEST"))
+    return frozenset(names)
 
 
 def packaged_file(folder: Path, root: Path, name: str) -> bytes | None:

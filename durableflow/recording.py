@@ -22,13 +22,14 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never, cast
 
 from durableflow import values
 from durableflow.decision import Failed, Pending, Succeeded
 from durableflow.errors import UsageError, diagnostic
 from durableflow.interpreter import decide
 from durableflow.operations import DETAILS, TERMINAL, checked_operation, milliseconds_from_reply
+from durableflow.plan import Aws, Http, Step
 from durableflow.source import Mark, Source, Span, shown
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from durableflow.decision import Decision, Outcome, SchemaCheck
     from durableflow.errors import ReplayError
     from durableflow.operations import Operation
-    from durableflow.plan import Plan
+    from durableflow.plan import Plan, Work
     from durableflow.values import Json, Object
 
 FORMAT: Final = 1
@@ -158,7 +159,7 @@ def decision_object(decision: Decision) -> Object:
             {
                 "operationId": call.operation_id,
                 "state": call.path,
-                "handler": call.node.handler,
+                **_work_members(call.node),
                 "payload": call.payload,
                 "attempt": call.attempt,
             }
@@ -166,6 +167,18 @@ def decision_object(decision: Decision) -> Object:
         ],
         "outcome": _outcome_object(decision.outcome),
     }
+
+
+def _work_members(node: Work) -> Object:
+    match node:
+        case Step():
+            return {"handler": node.handler}
+        case Aws():
+            return {"service": node.service, "action": node.action}
+        case Http():
+            return {"type": node.TYPE}
+        case _:
+            assert_never(node)
 
 
 def _outcome_object(outcome: Outcome | None) -> Json:
@@ -187,7 +200,8 @@ def _upcoming(decision: Decision, operations: Iterable[Operation]) -> Iterator[s
     for update in decision.updates:
         yield f"{update['Action']} {update['Type']} '{shown(update.get('Name') or update['Id'])}'"
     for call in decision.calls:
-        yield f"call {shown(call.node.handler)} for '{shown(call.path)}', attempt {call.attempt}"
+        work = ":".join(map(str, _work_members(call.node).values()))
+        yield f"call {shown(work)} for '{shown(call.path)}', attempt {call.attempt}"
     if isinstance(decision.outcome, Pending):
         for operation in operations:
             if operation["Type"] not in ("EXECUTION", "CONTEXT") and operation["Status"] not in TERMINAL:

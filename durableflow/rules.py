@@ -10,21 +10,28 @@ Source: language.md sections 2, 3, 5 to 8; section 12, as each rule says.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import urlsplit
 
+from durableflow import faults
 from durableflow.errors import diagnostic, in_file_order
-from durableflow.estimate import estimate
+from durableflow.estimate import RACED, WORK, estimate
 from durableflow.flow import Layout, jumps, waits
 from durableflow.forms import is_template
 from durableflow.json_schema import schema_problems
 from durableflow.model import (
     Aws,
+    Block,
     ChildWorkflow,
     Choice,
+    Fail,
     Http,
+    HttpCheck,
     Invoke,
+    Loop,
     Map,
     Parallel,
     RetriedState,
@@ -34,17 +41,19 @@ from durableflow.model import (
     UndoableState,
     WaitForCallback,
     WaitForCondition,
+    lists_in,
     walk_states,
 )
 from durableflow.packaged import LoadFile, Packaged
-from durableflow.plan import END
+from durableflow.plan import END, Plan
 from durableflow.references import TEMPLATES_MAX, Near, check_templates, count_templates, listed, templates_in
 from durableflow.source import Mark, Span, shown
 
 if TYPE_CHECKING:
     from durableflow.document import Document, Path
     from durableflow.errors import Diagnostic
-    from durableflow.model import Catcher, Placed, State, Workflow
+    from durableflow.estimate import FindWorkflow
+    from durableflow.model import Catcher, Completion, Placed, Retrier, State, Workflow
     from durableflow.references import Template
     from durableflow.values import Json
 
@@ -58,18 +67,27 @@ class Known:
 
     Args:
         functions: the functions that the project declares.
+        durable: the names, without a qualifier, of those that are durable functions.
         workflows: the names of the project's workflows.
+        find_workflow: gives a workflow of the project, for those that are inline.
         env: the environment names that have a value.
+        hosts: the hosts (`host` or `host:port`) that may be reached without https.
         check_handler: says what is wrong with a handler such as `risk.rules:score` (its span is filled in here).
         load_file: reads a file that the workflow names.
+        inline: gives the Plan of another workflow of the project, for `mode: inline`; raises WorkflowError with its
+            problems.
         operations: how many operations an execution may take.
     """
 
     functions: frozenset[str] | None = None
+    durable: frozenset[str] = frozenset()
     workflows: frozenset[str] | None = None
+    find_workflow: FindWorkflow | None = None
     env: frozenset[str] | None = None
+    hosts: frozenset[str] | None = None
     check_handler: Callable[[str], Diagnostic | None] | None = None
     load_file: LoadFile | None = None
+    inline: Callable[[str], Plan] | None = None
     operations: int = OPERATIONS_MAX
 
 
@@ -106,6 +124,11 @@ class Subject:
     def name_span(self, placed: Placed) -> Span:
         """Return where a state's name is written: where what concerns the whole state is reported."""
         return self.document.span((*placed.path, "name"))
+
+    def map_around(self, placed: Placed) -> Map | None:
+        """Return the innermost map that runs a state for each of its items."""
+        around = zip(reversed(placed.parents), self.layout.keys(placed.path), strict=False)
+        return next((state for state, key in around if isinstance(state, Map) and key == "states"), None)
 
 
 Rule: TypeAlias = Callable[[Subject], Iterator["Diagnostic"]]
@@ -262,9 +285,6 @@ def policies_exist(subject: Subject) -> Iterator[Diagnostic]:
             yield diagnostic("DF303", message, span=subject.document.span(path), hint=hint)
 
 
-_WORK: Final = (Invoke, Step, Aws, Http, ChildWorkflow)
-
-
 def work_is_retried(subject: Subject) -> Iterator[Diagnostic]:
     """Nothing is retried unless the file says so (section 6)."""
     defaults = subject.workflow.defaults
@@ -272,7 +292,7 @@ def work_is_retried(subject: Subject) -> Iterator[Diagnostic]:
         return
     for placed in subject.places:
         state = placed.state
-        if isinstance(state, _WORK) and state.retry is None:
+        if isinstance(state, WORK) and state.retry is None:
             yield diagnostic(
                 "DF404",
                 f"state '{state.name}' is not retried when it fails",
@@ -290,55 +310,145 @@ def callbacks_time_out(subject: Subject) -> Iterator[Diagnostic]:
             yield diagnostic("DF407", message, span=subject.name_span(placed), hint=hint)
 
 
+_ARTICLES: Final = {"invoke": "an"}
+_NUMBERS: Final = {1: "one extra operation", 2: "two extra operations"}
+
+
 def timeouts_are_cheap(subject: Subject) -> Iterator[Diagnostic]:
-    """A timeout on an invoke races a WAIT, which a map pays for each item (rule 28)."""
+    """A timeout that races a WAIT costs an operation, which a map pays for each item (rules 23, 27, 28)."""
+    defaults = subject.workflow.defaults
     for placed in subject.places:
         state = placed.state
-        if isinstance(state, (Invoke, ChildWorkflow)) and state.timeout is not None:
-            around = next((p for p in reversed(placed.parents) if isinstance(p, Map)), None)
-            if around is not None:
-                what = "an invoke" if isinstance(state, Invoke) else "a workflow"
-                yield diagnostic(
-                    "DF405",
-                    f"timeout on {what} inside a map costs one extra operation per item",
-                    span=subject.document.key_span((*placed.path, "timeout")),
-                    hint="the timeout of the function itself costs nothing",
-                )
+        around = subject.map_around(placed) if isinstance(state, RACED) else None
+        if around is None or not isinstance(state, RACED):
+            continue
+        what = f"{_ARTICLES.get(state.type, 'a')} {state.type}"
+        per = "item" if around.batch_size is None else "batch"
+        hint = "the timeout of the function itself costs nothing"
+        if state.timeout is not None:
+            makes_context = isinstance(state, (Block, Choice, Loop)) and not state.retry
+            makes_context = makes_context and not (isinstance(state, Block) and state.context)
+            costs = _NUMBERS[2 if makes_context else 1]
+            message = f"timeout on {what} inside a map costs {costs} per {per}"
+            yield diagnostic("DF405", message, span=subject.document.key_span((*placed.path, "timeout")), hint=hint)
+        elif defaults and defaults.timeout is not None and isinstance(state, (Invoke, ChildWorkflow)):
+            message = f"the default timeout on {what} inside a map costs {_NUMBERS[1]} per {per}"
+            hint += "; 'timeout' can stand at the states that need it"
+            yield diagnostic("DF405", message, span=subject.name_span(placed), hint=hint)
 
 
-_EVERYTHING: Final = frozenset({"States.ALL", "*"})
-_EXACT_ONLY: Final = frozenset({"States.Runtime", "States.DataLimitExceeded", "States.OperationLimitExceeded"})
+_EVERYTHING: Final = frozenset({faults.ALL, "*"})
 
 
-def catchers_can_match(subject: Subject) -> Iterator[Diagnostic]:
-    """A catcher behind one that takes everything never runs, except for errors caught only by name (rule 14)."""
-    lists: list[tuple[Path, tuple[Catcher, ...]]] = [(("catch",), subject.workflow.catch)]
-    lists.extend(((*placed.path, "catch"), placed.state.catch) for placed in subject.places)
-    for path, catchers in lists:
+def handlers_of_errors_can_match(subject: Subject) -> Iterator[Diagnostic]:
+    """A catcher or retrier behind one that takes everything never counts, but for errors caught by name (14, 18)."""
+    for path, handlers in _error_handlers(subject):
+        noun, done, by_name = "retrier", "takes", faults.ONLY_BY_EXACT_NAME | faults.NEVER_RETRIED_BY_GLOB
+        if path[-1] == "catch":
+            noun, done, by_name = "catcher", "catches", faults.ONLY_BY_EXACT_NAME
         taken = False
-        for i, catcher in enumerate(catchers):
-            if taken and not _EXACT_ONLY.issuperset(catcher.errors):
-                message = "this catcher never matches: one before it catches every error"
-                hint = "put the catcher for States.ALL last"
-                yield diagnostic("DF415", message, span=subject.document.span((*path, i)), hint=hint)
-            taken = taken or (catcher.when is True and not _EVERYTHING.isdisjoint(catcher.errors))
+        for i, handler in enumerate(handlers):
+            span = subject.document.span((*path, i))
+            if set(handler.errors) == {faults.NON_DETERMINISTIC}:
+                message = f"this {noun} never matches: '{faults.NON_DETERMINISTIC}' always ends the execution"
+                yield diagnostic("DF415", message, span=span, hint="take it away")
+            elif taken and not by_name.issuperset(handler.errors):
+                message = f"this {noun} never matches: one before it {done} every error"
+                yield diagnostic("DF415", message, span=span, hint=f"put the {noun} for {faults.ALL} last")
+            taken = taken or (handler.when is True and not _EVERYTHING.isdisjoint(handler.errors))
+
+
+def errors_have_names(subject: Subject) -> Iterator[Diagnostic]:
+    """A name of the language's own errors that is nearly right matches nothing (section 6)."""
+    own = {placed.state.error for placed in subject.places if isinstance(placed.state, Fail)}
+    for path, handlers in _error_handlers(subject):
+        for i, handler in enumerate(handlers):
+            for j, name in enumerate(handler.errors):
+                if not name.startswith("States.") or name in faults.NAMES or name in own:
+                    continue
+                near = difflib.get_close_matches(name, faults.NAMES, n=1, cutoff=0.85)
+                if near:
+                    span = subject.document.span((*path, i, "errors", j))
+                    message = f"no error is called '{shown(name)}'"
+                    yield diagnostic("DF419", message, span=span, hint=f"did you mean '{near[0]}'?")
+
+
+def _error_handlers(subject: Subject) -> Iterator[tuple[Path, tuple[Catcher | Retrier, ...]]]:
+    """Give every list of catchers and of retriers."""
+    workflow = subject.workflow
+    yield ("catch",), workflow.catch
+    for name, policy in workflow.retry_policies.items():
+        yield ("retry_policies", name), policy
+    retried: list[tuple[Path, str | tuple[Retrier, ...] | None]] = []
+    if workflow.defaults:
+        retried.append((("defaults", "retry"), workflow.defaults.retry))
+    for placed in subject.places:
+        yield (*placed.path, "catch"), placed.state.catch
+        if isinstance(placed.state, RetriedState):
+            retried.append(((*placed.path, "retry"), placed.state.retry))
+        if isinstance(placed.state, WaitForCondition):
+            retried.append(((*placed.path, "check", "retry"), placed.state.check.retry))
+    for path, retry in retried:
+        if isinstance(retry, tuple):
+            yield path, retry
+
+
+# Maps and parallels (section 7).
 
 
 def races_have_no_effects(subject: Subject) -> Iterator[Diagnostic]:
     """The losers of a race are abandoned, not cancelled: what they do still happens (section 7)."""
-    for placed in subject.places:
+    for placed, completion in _races(subject):
         state = placed.state
-        if not isinstance(state, Parallel) or not state.completion or state.completion.min_successful is None:
-            continue
-        if state.completion.min_successful < len(state.branches) and any(map(_works, state.branches.values())):
-            message = f"the branches of '{state.name}' that lose the race still do their work"
+        if isinstance(state, Parallel):
+            is_race, bodies = (completion.min_successful or 0) < len(state.branches), list(state.branches.values())
+            who = "branches"
+        else:
+            assert isinstance(state, Map)
+            is_race, bodies, who = True, [state.states], "items"
+        if is_race and any(map(_has_effects, bodies)):
+            message = f"the {who} of '{state.name}' that lose the race still do their work"
             hint = "let them only read, or make what they do harmless"
             span = subject.document.key_span((*placed.path, "completion", "min_successful"))
             yield diagnostic("DF412", message, span=span, hint=hint)
 
 
-def _works(states: tuple[State, ...]) -> bool:
-    return any(isinstance(state, _WORK) for state in states)
+def successes_are_possible(subject: Subject) -> Iterator[Diagnostic]:
+    """More successes than there are branches are capped (rule 34): was another number meant?"""
+    for placed, completion in _races(subject):
+        state = placed.state
+        wanted = completion.min_successful or 0
+        if isinstance(state, Parallel) and wanted > (there := len(state.branches)):
+            branches = "1 branch" if there == 1 else f"{there:,} branches"
+            message = f"'min_successful' is {wanted:,}, but '{state.name}' has {branches}"
+            span = subject.document.span((*placed.path, "completion", "min_successful"))
+            yield diagnostic("DF417", message, span=span, hint="it counts as the number of branches: all must succeed")
+
+
+def _races(subject: Subject) -> Iterator[tuple[Placed, Completion]]:
+    for placed in subject.places:
+        state = placed.state
+        if isinstance(state, (Parallel, Map)) and state.completion and state.completion.min_successful is not None:
+            yield placed, state.completion
+
+
+_READING_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_READING_ACTIONS: Final = ("batch_get_", "describe_", "get_", "head_", "list_", "query", "scan")
+
+
+def _has_effects(states: tuple[State, ...]) -> bool:
+    """Say whether states, or states in them, may change something; what is named like reading only reads."""
+    for state in states:
+        match state:
+            case Http():
+                found = state.method not in _READING_METHODS
+            case Aws():
+                found = not state.action.startswith(_READING_ACTIONS)
+            case _:
+                found = isinstance(state, WORK)
+        if found or any(_has_effects(inner) for _, inner in lists_in(state)):
+            return True
+    return False
 
 
 # What the file refers to.
@@ -353,6 +463,8 @@ def workflows_exist(subject: Subject) -> Iterator[Diagnostic]:
         span = subject.document.span((*placed.path, "workflow"))
         workflows = subject.known.workflows
         if state.workflow == subject.workflow.name:
+            if state.mode == "inline":
+                continue  # worse, and reported by the rule for those
             message = f"workflow '{state.workflow}' starts itself"
             hint = "make sure that it ends, or use a 'loop'"
             yield diagnostic("DF414", message, span=span, hint=hint)
@@ -360,6 +472,77 @@ def workflows_exist(subject: Subject) -> Iterator[Diagnostic]:
             names = sorted(workflows)
             hint = subject.near(state.workflow, names) or f"the project has: {listed(names) or 'no other'}"
             yield diagnostic("DF306", f"no workflow is called '{state.workflow}'", span=span, hint=hint)
+
+
+def inline_workflows_end(subject: Subject) -> Iterator[Diagnostic]:
+    """An inline workflow becomes part of this one, so it cannot come back to itself (rule 33, reliability.md D10)."""
+    ending: set[str] = set()
+    for placed in subject.places:
+        state = placed.state
+        if isinstance(state, ChildWorkflow) and state.mode == "inline":
+            way = _way_back(state.workflow, (subject.workflow.name,), subject.known.find_workflow, ending)
+            if way:
+                message = f"inline workflow '{state.workflow}' comes back to itself: {' → '.join(way)}"
+                span = subject.document.span((*placed.path, "workflow"))
+                hint = "let one of them be 'mode: child', or use a 'loop'"
+                yield diagnostic("DF307", message, span=span, hint=hint)
+
+
+def _way_back(name: str, way: tuple[str, ...], find: FindWorkflow | None, ending: set[str]) -> tuple[str, ...]:
+    """Return the names of the inline workflows from `way` on until one stands there twice, or () when none does."""
+    if name in way:
+        return (*way[way.index(name) :], name)
+    found = find(name) if find and name not in ending else None
+    if found is not None:
+        for placed in walk_states(found):
+            state = placed.state
+            if isinstance(state, ChildWorkflow) and state.mode == "inline":
+                back = _way_back(state.workflow, (*way, name), find, ending)
+                if back:
+                    return back
+    ending.add(name)
+    return ()
+
+
+def templated_functions_are_allowed(subject: Subject) -> Iterator[Diagnostic]:
+    """A function that data names must be one of those that the author allows (section 1)."""
+    for placed in subject.places:
+        state = placed.state
+        if isinstance(state, Invoke) and is_template(state.function) and not state.allow:
+            message = f"state '{state.name}' calls a function that data names, and has no 'allow'"
+            hint = "add 'allow': the names or ARN patterns of the functions that it may call"
+            yield diagnostic("DF315", message, span=subject.document.span((*placed.path, "function")), hint=hint)
+
+
+def durable_functions_are_qualified(subject: Subject) -> Iterator[Diagnostic]:
+    """Lambda takes no call of a durable function without a qualifier (section 4; protocol.md 7.4)."""
+    for placed in subject.places:
+        state = placed.state
+        if isinstance(state, Invoke) and state.function in subject.known.durable:
+            name = shown(state.function)
+            message = f"'{name}' is a durable function and is called without a qualifier"
+            hint = f"add an alias or a version, such as '{name}:live', here and in durableflow.yaml"
+            yield diagnostic("DF416", message, span=subject.document.span((*placed.path, "function")), hint=hint)
+
+
+def plain_http_is_allowed(subject: Subject) -> Iterator[Diagnostic]:
+    """Without https only the hosts that the project allows are reached (rule 42)."""
+    hosts = subject.known.hosts
+    if hosts is None:
+        return
+    for placed in subject.places:
+        state = placed.state
+        if isinstance(state, Http):
+            url, path = state.url, (*placed.path, "url")
+        elif isinstance(state, WaitForCondition) and isinstance(state.check, HttpCheck):
+            url, path = state.check.url, (*placed.path, "check", "url")
+        else:
+            continue
+        host = "" if is_template(url) or not url.startswith("http://") else urlsplit(url).netloc.lower()
+        if host and host not in hosts and host.rpartition(":")[0] not in hosts:
+            message = f"'{shown(host)}' is reached without https, which the project does not allow"
+            hint = f"write https://, or add '{shown(host)}' to 'http: {{allow: […]}}' in durableflow.yaml"
+            yield diagnostic("DF418", message, span=subject.document.span(path), hint=hint)
 
 
 def functions_are_declared(subject: Subject) -> Iterator[Diagnostic]:
@@ -468,7 +651,7 @@ def templates_make_sense(subject: Subject) -> Iterator[Diagnostic]:
 
 def operations_suffice(subject: Subject) -> Iterator[Diagnostic]:
     """How many operations the worst path takes, and whether the platform allows as many (section 2)."""
-    worst = estimate(subject.workflow)
+    worst = estimate(subject.workflow, subject.known.find_workflow)
     limit = subject.known.operations
     message = f"worst path {worst.operations:,} operations of {limit:,}{worst}"
     if worst.operations > limit:
@@ -494,9 +677,15 @@ RULES: Final[tuple[Rule, ...]] = (
     work_is_retried,
     callbacks_time_out,
     timeouts_are_cheap,
-    catchers_can_match,
+    handlers_of_errors_can_match,
+    errors_have_names,
     races_have_no_effects,
+    successes_are_possible,
     workflows_exist,
+    inline_workflows_end,
+    templated_functions_are_allowed,
+    durable_functions_are_qualified,
+    plain_http_is_allowed,
     functions_are_declared,
     handlers_exist,
     env_has_values,

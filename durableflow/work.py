@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from durableflow import faults, library, values
 from durableflow.decision import Completion
 from durableflow.errors import DurableflowError, Fault, diagnostic
+from durableflow.plan import Step
 from durableflow.source import shown
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class PythonWorker:
         return self._ended(call, result=result)
 
     def _result(self, call: Call) -> Json:
+        assert isinstance(call.node, Step)
         reference = call.node.handler
         try:
             handler = self._handlers.get(reference) or self._loaded(reference)

@@ -1,7 +1,8 @@
 """One execution in memory: the ledger behind boto3's two methods, with everything that a test may want to go wrong.
 
 By default as unkind as the rules allow: pages of two operations, a first page that is empty, deltas in pages, times as
-REST JSON has them, tokens used once.
+REST JSON has them, tokens used once. What is inside a finished context is not sent unless the context is to be replayed
+(protocol.md 1.2), though what happens there later is still told; and nobody may write there any more (rule 61).
 """
 
 from __future__ import annotations
@@ -13,7 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from durableflow import values
 from durableflow.errors import Fault, ServiceError, diagnostic
-from durableflow.ledger import Changes, EndExecution, Ledger, StartTarget, Target, execution_started, settle
+from durableflow.ledger import (
+    CALLBACK_HEARTBEAT,
+    CALLBACK_TIMEOUT,
+    Arm,
+    Changes,
+    Disarm,
+    EndExecution,
+    Ledger,
+    OpenCallback,
+    StartTarget,
+    Target,
+    Timer,
+    execution_started,
+    settle,
+)
 from durableflow.operations import TERMINAL, Operation, error_from_fault
 
 if TYPE_CHECKING:
@@ -46,6 +61,7 @@ class MemoryService:
     Args:
         input: the execution's input, as text.
         targets: what chained invokes start, by function name.
+        answers: what callbacks get, by their Name: in this order, and the last one again and again; a Fault is a failure.
         page: operations in a page.
         time: how replies tell times.
         now: epoch milliseconds; only `sleep` moves it on.
@@ -55,6 +71,7 @@ class MemoryService:
 
     input: str = "{}"
     targets: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
+    answers: dict[str, list[Any]] = field(default_factory=dict)
     page: int = 2
     time: Time = seconds
     now: int = START
@@ -67,6 +84,9 @@ class MemoryService:
     _token: int = 0
     _unseen: dict[str, None] = field(default_factory=dict)
     _started: list[StartTarget] = field(default_factory=list)
+    _asked: list[str] = field(default_factory=list)
+    _heartbeats: dict[str, int] = field(default_factory=dict)
+    _timers: dict[tuple[str, Timer], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.operations["7f3a"] = {
@@ -97,7 +117,7 @@ class MemoryService:
     def get_durable_execution_state(self, **members: Any) -> dict[str, Any]:
         self._check(members["CheckpointToken"])
         kind, _, number = members["Marker"].rpartition("-")
-        listed = list(self.operations.values())
+        listed = self._navigable()
         if kind:
             listed = [self.operations[key] for key in kind.split(",")]
         first = int(number)
@@ -112,14 +132,10 @@ class MemoryService:
             self.before_checkpoint(number)
         self._check(members["CheckpointToken"])
         changes = self._ledger().apply(members["Updates"])
+        self._check_scopes(members["Updates"])
         self.requests.append(members)
         self._token += 1
         self._keep(changes)
-        for effect in changes.effects:
-            if isinstance(effect, StartTarget):
-                self._started.append(effect)
-            elif isinstance(effect, EndExecution):
-                self.outcome = effect
         reply = self._reply()
         if self.after_checkpoint:
             self.after_checkpoint(number, reply)
@@ -155,8 +171,45 @@ class MemoryService:
         if token != self._current():
             raise refusal("InvalidParameterValueException", "Invalid checkpoint token", 400)
 
+    def _navigable(self) -> list[Operation]:
+        """Every operation but what finished contexts hide; parents come before their children."""
+        hidden: set[str] = set()
+        listed: list[Operation] = []
+        for key, operation in self.operations.items():
+            is_hidden = operation.get("ParentId") in hidden
+            if not is_hidden:
+                listed.append(operation)
+            is_replayed = operation.get("ContextDetails", {}).get("ReplayChildren", False)
+            if is_hidden or (_is_finished_context(operation) and not is_replayed):
+                hidden.add(key)
+        return listed
+
+    def _check_scopes(self, updates: list[Any]) -> None:
+        finished = {key for key, operation in self.operations.items() if _is_finished_context(operation)}
+        parents = {key: operation.get("ParentId") for key, operation in self.operations.items()}
+        for update in updates:
+            scope = parents.setdefault(update["Id"], update.get("ParentId"))
+            while scope is not None:
+                assert scope not in finished, f"{update} is written inside a context that has ended"
+                scope = parents[scope]
+            if update["Type"] == "CONTEXT" and update["Action"] != "START":
+                finished.add(update["Id"])
+
     def _keep(self, changes: Changes | None) -> None:
         assert changes
+        for effect in changes.effects:
+            match effect:
+                case Arm():
+                    self._timers[effect.operation_id, effect.timer] = effect.due
+                case Disarm():
+                    self._timers = {each: due for each, due in self._timers.items() if each[0] != effect.operation_id}
+                case StartTarget():
+                    self._started.append(effect)
+                case OpenCallback():
+                    self._asked.append(effect.operation_id)
+                    self._heartbeats[effect.operation_id] = effect.heartbeat_seconds
+                case EndExecution():
+                    self.outcome = effect
         for operation in changes.operations:
             self.operations[operation["Id"]] = operation
             self._unseen[operation["Id"]] = None
@@ -176,11 +229,35 @@ class MemoryService:
     # What happens between invocations.
 
     def wake(self) -> bool:
-        """Let targets end, or else sleep until the next timer; say whether anything has changed."""
+        """Let targets end, and callbacks be answered; or else sleep until the next timer. Say whether anything changed."""
         started, self._started = self._started, []
         for start in started:
             self._end(start)
-        return bool(started) or self.sleep()
+        answered = [key for key in self._asked if self._is_answered(key)]
+        return bool(started or answered) or self.sleep()
+
+    def _is_answered(self, key: str) -> bool:
+        answers = self.answers.get(self.operations[key].get("Name", ""), [])
+        if not answers or self.operations[key]["Status"] != "STARTED":
+            return False
+        self.answer(key, answers.pop(0) if len(answers) > 1 else answers[0])
+        return True
+
+    def answer(self, key: str, answer: Any) -> None:
+        """Answer an open callback, by the id of its operation: with a value, a text in bytes, or a Fault."""
+        operation = self.operations[key]
+        if isinstance(answer, Fault):
+            changes = settle(operation, "failure", now=self.now, error=error_from_fault(answer))
+        else:
+            result = answer.decode() if isinstance(answer, bytes) else values.to_text(answer)
+            changes = settle(operation, "success", now=self.now, result=result)
+        self._keep(changes)
+
+    def beat(self, key: str) -> None:
+        """Give an open callback a sign of life, by the id of its operation."""
+        assert self.operations[key]["Status"] == "STARTED"
+        if seconds := self._heartbeats[key]:
+            self._timers[key, "heartbeat"] = self.now + seconds * 1000
 
     def _end(self, start: StartTarget) -> None:
         operation = self.operations[start.operation_id]
@@ -193,16 +270,17 @@ class MemoryService:
 
     def sleep(self) -> bool:
         """Move the clock to the next timer and let it ring; say whether there was one."""
-        due = {
-            key: time
-            for key, operation in self.operations.items()
-            if operation["Status"] not in TERMINAL and (time := _due(operation)) is not None
-        }
-        if not due:
+        if not self._timers:
             return False
-        self.now = max(self.now, min(due.values()))
-        for key, time in due.items():
-            if time <= self.now:
+        self.now = max(self.now, min(self._timers.values()))
+        for (key, timer), due in list(self._timers.items()):
+            if due > self.now or (key, timer) not in self._timers:
+                continue
+            del self._timers[key, timer]
+            if timer in ("timeout", "heartbeat"):
+                error = CALLBACK_TIMEOUT if timer == "timeout" else CALLBACK_HEARTBEAT
+                self._keep(settle(self.operations[key], "timeout", now=self.now, error=error))
+            else:
                 self._keep(settle(self.operations[key], "due", now=self.now))
         return True
 
@@ -214,10 +292,8 @@ class MemoryService:
         return output
 
 
-def _due(operation: Operation) -> int | None:
-    return operation.get("StepDetails", {}).get("NextAttemptTimestamp") or operation.get("WaitDetails", {}).get(
-        "ScheduledEndTimestamp"
-    )
+def _is_finished_context(operation: Operation) -> bool:
+    return operation["Type"] == "CONTEXT" and operation["Status"] in TERMINAL
 
 
 __all__ = ["ARN", "START", "MemoryService", "moment", "refusal", "seconds"]

@@ -194,16 +194,6 @@ def test_a_wrong_call_is_refused_before_anything_runs(shell: Shell, arguments: l
     assert not Path(".durableflow").exists()
 
 
-def test_what_this_version_cannot_run_is_named(shell: Shell, tmp_path: Path) -> None:
-    states = "states:\n  - name: resize\n    type: map\n    items: input\n    states: [{name: x, type: pass}]\n"
-    (tmp_path / "map.yaml").write_text(f'durableflow: "1"\nname: m\n{states}')
-
-    ran = shell("run", "map.yaml")
-
-    assert ran.code == 1
-    assert "map.yaml:5:11: DF390 state 'resize'" in ran.err
-
-
 def test_ephemeral_leaves_nothing_behind_and_records_the_same_each_time(shell: Shell) -> None:
     for name in ("one.json", "two.json"):
         assert shell("run", "echo.yaml", "--ephemeral", "--skip-time", "--record", name).code == 0
@@ -220,6 +210,7 @@ def test_a_recording_that_could_not_be_written_is_refused_before_anything_runs(s
     assert calls() == 0
 
 
+@pytest.mark.covers("project.env")
 def test_the_environment_of_the_command_line_wins(shell: Shell, tmp_path: Path) -> None:
     workflow = 'durableflow: "1"\nname: e\nenv: [TABLE]\nstates: [{name: a, type: pass, output: "{{ env.TABLE }}"}]\n'
     (tmp_path / "e.yaml").write_text(workflow)

@@ -70,10 +70,10 @@ def test_every_function_is_documented() -> None:
 
 
 def test_every_diagnostic_is_documented_in_order_and_no_other() -> None:
-    documented = re.findall(r"^\| (DF\d+) \| (\w+) \| (.+) \|$", ERRORS, re.MULTILINE)
+    documented = re.findall(r"^\| \[(DF\d+)\]\(#df\d+\) \| (\w+) \| (.+) \|$", ERRORS, re.MULTILINE)
     assert documented == [(code, entry.severity, entry.title) for code, entry in CODES.items()]
 
 
 def test_a_diagnostic_stands_under_the_heading_of_its_hundred() -> None:
     for section in ERRORS.split("\n## ")[1:]:
-        assert {f"{code}xx" for code in re.findall(r"^\| (DF\d)", section, re.MULTILINE)} == {section.split()[0]}
+        assert {f"{code}xx" for code in re.findall(r"^\| \[(DF\d)", section, re.MULTILINE)} == {section.split()[0]}

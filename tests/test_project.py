@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from durableflow.errors import UsageError, WorkflowError
-from durableflow.project import compile_file, find_project, load_project
+from durableflow.project import compile_file, durable_names, find_project, load_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,7 @@ def test_the_search_ends_at_the_root_of_the_repository(tmp_path: Path) -> None:
     assert find_project(folder) == inside
 
 
+@pytest.mark.covers("project.workflows")
 def test_workflows_are_the_files_with_states(tmp_path: Path) -> None:
     write(
         tmp_path / "workflows",
@@ -133,3 +134,19 @@ def test_a_workflow_loads_files_inside_the_project_only(tmp_path: Path) -> None:
     for name in ("../../outside.txt", "../link.txt", "../missing.txt", "../flows"):
         with pytest.raises(WorkflowError):
             compiled(name)
+
+
+def test_the_names_of_durable_functions_are_those_that_need_a_qualifier(tmp_path: Path) -> None:
+    (tmp_path / "ship.yaml").write_text('durableflow: "1"\nname: ship\nstates: [{name: a, type: pass}]\n')
+    (tmp_path / "durableflow.yaml").write_text("""\
+durableflow: "1"
+workflows: [ship.yaml]
+functions:
+  "sell:live": {workflow: ship}
+  sell: {workflow: ship}
+  "risk:$LATEST": {durable: "risk:handler"}
+  "tax:1": {durable: "tax:handler"}
+  plain: {python: "plain:handler"}
+""")
+
+    assert durable_names(load_project(tmp_path / "durableflow.yaml")) == {"ship", "sell", "risk"}

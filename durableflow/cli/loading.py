@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,14 @@ from durableflow.compiler import to_plan
 from durableflow.decode import decode_workflow
 from durableflow.document import Limits, read_bytes
 from durableflow.files import read_file
-from durableflow.project import PROJECT_FILE, find_project, load_project, packaged_file
+from durableflow.project import (
+    PROJECT_FILE,
+    decoded_by_name,
+    durable_names,
+    find_project,
+    load_project,
+    packaged_file,
+)
 from durableflow.rules import Known
 from durableflow.source import shown
 from durableflow.work import check_handler
@@ -163,6 +170,9 @@ def known_facts(
     return replace(
         known,
         functions=frozenset(context.project.functions),
+        durable=durable_names(context),
         workflows=frozenset(context.workflows),
+        find_workflow=cache(partial(decoded_by_name, context)),
+        hosts=frozenset(host.lower() for host in context.project.http.allow),
         operations=context.project.limits.operations,
     )
