@@ -411,9 +411,10 @@ class Ledger:
 
     def _context(self, update: Update, made: Operation, row: Row, draft: _Draft) -> None:
         details: wire.ContextDetails = {}
-        # Some SDKs say it at START; what SUCCEED says wins (protocol.md 2.2).
-        options = update.get("ContextOptions", {})
-        replay = options.get("ReplayChildren", made.get("ContextDetails", {}).get("ReplayChildren"))
+        # Some SDKs say it at START; what SUCCEED says wins (protocol.md 2.2). FAIL has no such option (rule 61).
+        replay = made.get("ContextDetails", {}).get("ReplayChildren")
+        if update["Action"] != "FAIL":
+            replay = update.get("ContextOptions", {}).get("ReplayChildren", replay)
         if replay is not None:
             details["ReplayChildren"] = replay
         told: Event = {}

@@ -83,7 +83,7 @@ class World:
         )
         self.service.subscribe(lambda arn, event: self.told.append((arn, event)))
 
-    def resolve(self, name: str) -> Function | None:
+    def resolve(self, name: str, *, is_invoked: bool = False) -> Function | None:  # noqa: ARG002 - the service's signature
         parts = ledger.function_name(name)
         found = self.functions.get(parts.name) if parts else None
         is_there = found and parts and parts.qualifier in {None, "alias", found.version}

@@ -36,9 +36,6 @@ MADE: dict[str, Callable[[], bytes]] = {
 """Files that are too large, or no text, to be kept beside the others."""
 
 ELSEWHERE = {
-    "DF390": "`compile` and `run` say what cannot run yet; `validate` takes the whole language",
-    "DF391": "likewise",
-    "DF392": "likewise",
     "DF216": "the models refuse such an expression first: DF156",
     "DF754": "of an execution whose workflow is gone",
     "DF704": "a test cannot make a file that the superuser may not read: test_files.py",

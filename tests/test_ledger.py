@@ -503,9 +503,9 @@ def test_children_are_replayed_as_the_last_word_says() -> None:
     assert apply(other, recorded=started.operations).operations[0]["ContextDetails"] == {"ReplayChildren": False}
 
 
-def test_a_failed_context_keeps_its_error() -> None:
+def test_a_failed_context_keeps_its_error_and_cannot_ask_to_be_replayed() -> None:
     error = {"ErrorType": "E"}
-    changes = apply(update("CONTEXT", "FAIL", Error=error))
+    changes = apply(update("CONTEXT", "FAIL", Error=error, ContextOptions={"ReplayChildren": True}))
     assert changes.operations[0]["ContextDetails"] == {"Error": error}
     assert changes.events[0]["ContextFailedDetails"] == {"Error": {"Payload": error, "Truncated": False}}
 

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "run": ("run", "Run a workflow here, durably."),
     "replay": ("replay", "Replay a recorded execution against a workflow file."),
     "executions": ("executions", "List, show and stop the executions of this machine."),
+    "callback": ("callback", "Answer the callbacks that executions wait for."),
     "graph": ("project", "Draw a workflow as Mermaid or Graphviz text."),
     "compile": ("project", "Compile workflows into the plan.json that Lambda runs."),
     "schema": ("project", "Print the JSON Schema of workflow or project files."),

@@ -4,40 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from durableflow import values
-from durableflow.cli import console, loading
+from durableflow.cli import callback, console, loading, stores
 from durableflow.cli.progress import Board, elapsed
-from durableflow.cli.run import STORE
-from durableflow.local.clock import SystemClock
 from durableflow.local.engine import Engine
-from durableflow.local.service import Service
-from durableflow.local.store import open_reader
-from durableflow.local.targets import Targets
 from durableflow.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from durableflow.local.jobs import Job
+    from durableflow.local.service import Service
 
 PAGE: Final = 1000
 STATUSES: Final = ("RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED")
-
-_store_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--store", metavar="PATH", type=click.Path(path_type=Path), help="The file of executions."
-)
-_project_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--project", type=click.Path(path_type=Path), help="The project file, or its folder."
-)
-_json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON."
-)
 
 
 @click.group("executions")
@@ -50,14 +34,14 @@ def executions_command() -> None:
 @click.option(
     "--limit", type=click.IntRange(0), default=20, show_default=True, help="How many, newest first; 0 for all."
 )
-@_store_option
-@_project_option
-@_json_option
+@stores.store_option
+@stores.project_option
+@stores.json_option
 def list_command(
     status: tuple[str, ...], limit: int, store: Path | None, project: Path | None, *, as_json: bool
 ) -> None:
     """List executions, newest first."""
-    with _reader(store, project) as service:
+    with stores.reader(stores.place_of(store, project)) as service:
         found = list(_listed(service, status, limit))
     if as_json:
         console.emit(json.dumps({"executions": found}, indent=2, ensure_ascii=False))
@@ -72,18 +56,21 @@ def list_command(
 
 @executions_command.command("show")
 @click.argument("execution")
-@_store_option
-@_project_option
-@_json_option
+@stores.store_option
+@stores.project_option
+@stores.json_option
 def show_command(execution: str, store: Path | None, project: Path | None, *, as_json: bool) -> None:
-    """Show EXECUTION (a name or an ARN): its input, its states, its result."""
-    with _reader(store, project) as service:
-        arn = _arn_of(service, execution)
+    """Show EXECUTION (a name, an ARN or a callback's id): its input, its states, what it waits for, its result."""
+    place = stores.place_of(store, project)
+    with stores.reader(place) as service:
+        arn = stores.arn_of(service, execution)
         found = service.get_durable_execution(DurableExecutionArn=arn)
         meter = service.meter(DurableExecutionArn=arn)
         events = list(_events(service, arn))
+        waiting = service.callbacks(DurableExecutionArn=arn)
     if as_json:
-        console.emit(json.dumps(_facts(found, meter), indent=2, ensure_ascii=False))
+        facts = {**_facts(found, meter), "callbacks": [callback.to_json(each) for each in waiting]}
+        console.emit(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     console.emit(f"{shown(found['DurableExecutionName'])}  {found['Status']}")
     console.emit(f"  arn      {arn}")
@@ -98,6 +85,9 @@ def show_command(execution: str, store: Path | None, project: Path | None, *, as
     lines = [line for event in events if (line := board.take(event))]
     for line in lines:
         console.emit(f"  {line}")
+    for each in waiting:
+        console.emit(f"  waits for callback '{shown(each['Name'])}'; answer it with:")
+        console.emit(f"    {callback.command(each, place)}")
     for label, member in (("input", "InputPayload"), ("result", "Result")):
         if found.get(member) is not None:
             console.emit(f"  {label}")
@@ -108,13 +98,13 @@ def show_command(execution: str, store: Path | None, project: Path | None, *, as
 
 @executions_command.command("history")
 @click.argument("execution")
-@_store_option
-@_project_option
-@_json_option
+@stores.store_option
+@stores.project_option
+@stores.json_option
 def history_command(execution: str, store: Path | None, project: Path | None, *, as_json: bool) -> None:
-    """Show the history of EXECUTION (a name or an ARN), event by event."""
-    with _reader(store, project) as service:
-        events = list(_events(service, _arn_of(service, execution)))
+    """Show the history of EXECUTION (a name, an ARN or a callback's id), event by event."""
+    with stores.reader(stores.place_of(store, project)) as service:
+        events = list(_events(service, stores.arn_of(service, execution)))
     if as_json:
         console.emit(json.dumps({"Events": events}, indent=2, ensure_ascii=False))
         return
@@ -129,14 +119,14 @@ def history_command(execution: str, store: Path | None, project: Path | None, *,
 @executions_command.command("stop")
 @click.argument("execution")
 @click.option("--message", default="Execution stopped by user request.", show_default=True, help="Why.")
-@_store_option
-@_project_option
-@_json_option
+@stores.store_option
+@stores.project_option
+@stores.json_option
 def stop_command(execution: str, message: str, store: Path | None, project: Path | None, *, as_json: bool) -> None:
-    """Stop EXECUTION (a name or an ARN) for good: nothing of it runs any more, not even its catch."""
-    place = _place(store, project)
-    with _reader(store, project) as service:
-        arn = _arn_of(service, execution)
+    """Stop EXECUTION (a name, an ARN or a callback's id) for good: nothing of it runs any more, not even its catch."""
+    place = stores.place_of(store, project)
+    with stores.reader(place) as service:
+        arn = stores.arn_of(service, execution)
     with Engine(store=place) as engine:
         engine.stop(arn, {"ErrorType": "States.Stopped", "ErrorMessage": message})
         found = engine.describe(arn)
@@ -144,54 +134,6 @@ def stop_command(execution: str, message: str, store: Path | None, project: Path
         console.emit(json.dumps({"executionArn": arn, "status": found["Status"]}, indent=2))
         return
     console.emit(f"{shown(found['DurableExecutionName'])}  {found['Status']}")
-
-
-def _place(store: Path | None, project: Path | None) -> Path:
-    """Return the file of executions that is meant.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if store is None:
-        context = loading.project_of(Path.cwd(), project)
-        store = context.store if context else Path.cwd() / STORE
-    if not store.exists():
-        hint = "run a workflow first, or name the file with --store, or the project with --project"
-        console.usage("DF796", f"there is no store '{shown(str(store))}'", hint)
-    return store
-
-
-class _Nobody:
-    """Runs nothing: a reader has nothing run."""
-
-    def start(self, job: Job) -> None:
-        """Refuse."""
-        raise AssertionError(f"a reader was asked to run {job.id}")
-
-
-@contextmanager
-def _reader(store: Path | None, project: Path | None) -> Generator[Service]:
-    """Open the store to read it, whoever owns it."""
-    opened = open_reader(_place(store, project))
-    try:
-        yield Service(store=opened, clock=SystemClock(), functions=Targets(), invoker=_Nobody())
-    finally:
-        opened.close()
-
-
-def _arn_of(service: Service, execution: str) -> str:
-    """Return the ARN of an execution that was given as a name (the newest of that name) or an ARN."""
-    if execution.startswith("arn:"):
-        return execution
-    found = service.list_executions(DurableExecutionName=execution, MaxItems=1)["DurableExecutions"]
-    if not found:
-        console.usage(
-            "DF796",
-            f"there is no execution '{shown(execution)}' here",
-            "`durableflow executions list` shows what there is",
-        )
-    arn: str = found[0]["DurableExecutionArn"]
-    return arn
 
 
 def _listed(service: Service, statuses: tuple[str, ...], limit: int) -> Iterator[dict[str, Any]]:

@@ -160,6 +160,9 @@ class Progress(Protocol):
     def log(self, label: str, line: str) -> None:
         """Show a line that a handler or function wrote, and whose it is."""
 
+    def note(self, line: str) -> None:
+        """Show a line of ours, so that it stays."""
+
 
 class Lines:
     """A line for each thing that happens: for logs, pipes, and terminals that cannot draw."""
@@ -186,6 +189,10 @@ class Lines:
     def log(self, label: str, line: str) -> None:
         """Write the line."""
         console.tell(_logged(label, line))
+
+    def note(self, line: str) -> None:
+        """Write the line."""
+        console.tell(line)
 
 
 class Live:
@@ -222,6 +229,12 @@ class Live:
         from rich.text import Text  # noqa: PLC0415 - see above
 
         self._console.print(Text(_logged(label, line), style="dim"))
+
+    def note(self, line: str) -> None:
+        """Write the line above the table; one that holds a command is not broken, so that it can be copied."""
+        from rich.text import Text  # noqa: PLC0415 - see above
+
+        self._console.print(Text(line, style="bold"), soft_wrap=True)
 
     def _table(self) -> RenderableType:
         from rich.spinner import Spinner  # noqa: PLC0415 - see above

@@ -8,36 +8,33 @@ import re
 import shlex
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from durableflow import values
-from durableflow.cli import console, loading
+from durableflow.cli import console, loading, stores
+from durableflow.cli.callback import command
+from durableflow.cli.given import json_text
 from durableflow.cli.progress import elapsed, progress
 from durableflow.decision import Failed
-from durableflow.errors import Diagnostic, UsageError, diagnostic
-from durableflow.files import read_file
+from durableflow.errors import Diagnostic, diagnostic
 from durableflow.interpreter import decide
 from durableflow.local.engine import Engine
-from durableflow.operations import fault_from_error
+from durableflow.operations import STEP_RESULT_MAX_BYTES, fault_from_error
 from durableflow.recording import record, to_text
 from durableflow.report import pretty
-from durableflow.source import Mark, Source, Span, shown
+from durableflow.source import shown
 from durableflow.work import check_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from durableflow.cli.loading import Loaded
     from durableflow.cli.progress import Progress
     from durableflow.values import Json, Object
-
-INPUT_MAX_BYTES: Final = 6 * 1024 * 1024
-STORE: Final = Path(".durableflow") / "executions.db"
-"""The file of executions beside a workflow that belongs to no project."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -74,6 +71,13 @@ class Ended:
     "--durability", type=click.Choice(["normal", "full"]), default="normal", help="full: survives power loss."
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Most worker processes.")
+@click.option(
+    "--callback",
+    "answered",
+    metavar="STATE=JSON",
+    multiple=True,
+    help="The answer to a callback of this state, JSON or @FILE; may be repeated: in order, the last one repeats.",
+)
 @click.option("--project", type=click.Path(path_type=Path), help="The project file, or its folder.")
 @click.option("--env", "env", metavar="NAME=VALUE", multiple=True, help="A value of the environment; may be repeated.")
 def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
@@ -84,6 +88,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
     recording: Path | None,
     durability: str,
     workers: int | None,
+    answered: Sequence[str],
     project: Path | None,
     env: Sequence[str],
     *,
@@ -102,7 +107,8 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
         console.usage("DF795", f"'{shown(name)}' is no name", "use 1 to 64 letters, digits, '-' and '_'")
     if str(workflow) == "-" and given == "-":
         console.usage("DF797", "standard input cannot be both the workflow and its input")
-    text = None if given is None else input_text(given)
+    text = None if given is None else json_text(given)
+    answers = _answers(answered)
     if recording is not None and not recording.absolute().parent.is_dir():
         console.usage("DF793", f"'{shown(str(recording))}' cannot be written: its folder does not exist")
     loaded = loading.load(workflow, project=project, env=env)
@@ -113,6 +119,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
         if place is not None:
             console.tell(f"execution {name}")
     drawn = progress()
+    asking = _Asking(place=place, answers=answers, is_skipping=skip_time, note=drawn.note)
     with Engine(
         store=place,
         project=loaded.context,
@@ -121,10 +128,11 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
         durability="full" if durability == "full" else "normal",
         workers=workers,
         log=drawn.log,
+        expected={(loaded.plan.name, name): answers} if answers else None,
     ) as engine:
         try:
             engine.register(loaded.plan, loaded.folder)
-            ended = _run(engine, loaded, name, text, drawn)
+            ended = _run(engine, loaded, name, text, drawn, asking)
         except KeyboardInterrupt:
             kept = "nothing of it is kept" if place is None else f"go on with: {_again(name)}"
             console.tell(f"\ninterrupted; {kept}")
@@ -142,43 +150,63 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
     return _show(ended, loaded, as_json=as_json)
 
 
-def input_text(given: str) -> str:
-    """Return the text that `--input` stands for, checked to be JSON.
-
-    The text is compact, so that the same input is the same however it was written.
+def _answers(given: Sequence[str]) -> dict[str, list[str]]:
+    """Return the answers of `--callback` by state, each in its order (rule 60).
 
     Raises:
-        UsageError: it cannot be read, is too large, or DF794, is not JSON; at its line and column.
+        UsageError: DF781, one is not STATE=JSON; or it is no JSON or cannot be read.
     """
-    if given == "-":
-        source, data = "<stdin>", sys.stdin.buffer.read(INPUT_MAX_BYTES + 1)
-    elif given.startswith("@"):
-        source, data = given[1:], read_file(Path(given[1:]), max_bytes=INPUT_MAX_BYTES)
-    else:
-        source, data = "--input", os.fsencode(given)
-    if len(data) > INPUT_MAX_BYTES:
-        console.usage("DF798", f"the input is larger than {INPUT_MAX_BYTES:,} bytes")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _no_input(source, "", f"not UTF-8 at byte {error.start}", Mark(1, 1)) from error
-    try:
-        return values.to_text(values.from_text(text))
-    except values.ValueRefusedError as error:
-        cause = error.__cause__
-        if isinstance(cause, json.JSONDecodeError):
-            raise _no_input(source, text, cause.msg, Mark(cause.lineno, cause.colno)) from error
-        raise _no_input(source, text, str(error), Mark(1, 1)) from error
+    answers: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, answer = text.partition("=")
+        if not name or not equals:
+            hint = """write --callback 'approve={"approved": true}', or --callback approve=@answer.json"""
+            console.usage("DF781", f"--callback '{shown(text)}' is not STATE=JSON", hint)
+        told = json_text(answer, noun="answer", option="--callback", max_bytes=STEP_RESULT_MAX_BYTES)
+        answers.setdefault(name, []).append(told)
+    return answers
 
 
-def _no_input(source: str, text: str, message: str, mark: Mark) -> UsageError:
-    span = Span(source=Source(name=source, text=text), start=mark, end=Mark(mark.line, mark.column + 1))
-    return UsageError(diagnostic("DF794", f"the input is not JSON: {message}", span=span))
+@dataclass(slots=True, kw_only=True)
+class _Asking:
+    """Says which callbacks a run waits for that nobody has an answer to, and how they are answered, each once.
+
+    Args:
+        place: the store, None in memory.
+        answers: what `--callback` gives.
+        is_skipping: whether what has a timeout times out at once (rule 30).
+        note: called with each line.
+    """
+
+    place: Path | None
+    answers: Mapping[str, Sequence[str]]
+    is_skipping: bool
+    note: Callable[[str], None]
+    _told: set[str] = field(default_factory=set[str])
+
+    def take(self, engine: Engine, arn: str, event: Mapping[str, Any]) -> None:
+        """Look whether an event has opened a callback that is still open."""
+        if event["EventType"] != "CallbackStarted":
+            return
+        for callback in engine.callbacks(arn):
+            id_, name = callback["CallbackId"], callback["Name"]
+            is_timed = "TimeoutTimestamp" in callback or "HeartbeatTimeoutTimestamp" in callback
+            is_known = name in self.answers or name.rpartition("/")[2] in self.answers
+            if id_ in self._told or is_known or (self.is_skipping and is_timed):
+                continue
+            self._told.add(id_)
+            self.note(f"waiting for callback '{shown(name)}'; {self._how(callback)}")
+
+    def _how(self, callback: Mapping[str, Any]) -> str:
+        if self.place is None:
+            state = callback["Name"].rpartition("/")[2]
+            return f"its store is in memory, so only --callback {shown(state)}=JSON can answer it"
+        return f"answer it with: {command(callback, self.place)}"
 
 
 def default_store(loaded: Loaded) -> Path:
     """Return the file of executions of a workflow's project, else the one beside the workflow."""
-    return loaded.context.store if loaded.context else loaded.folder / STORE
+    return loaded.context.store if loaded.context else loaded.folder / stores.STORE
 
 
 def _new_name(workflow: str) -> str:
@@ -186,7 +214,7 @@ def _new_name(workflow: str) -> str:
     return f"{workflow[:40]}-{moment}-{os.urandom(3).hex()}"
 
 
-def _run(engine: Engine, loaded: Loaded, name: str, text: str | None, drawn: Progress) -> Ended:
+def _run(engine: Engine, loaded: Loaded, name: str, text: str | None, drawn: Progress, asking: _Asking) -> Ended:
     known = _known(engine, loaded.plan.name, name)
     if known is not None and text is None:
         arn: str = known["DurableExecutionArn"]
@@ -198,6 +226,7 @@ def _run(engine: Engine, loaded: Loaded, name: str, text: str | None, drawn: Pro
         with drawn:
             for event in engine.follow(arn):
                 drawn.take(event)
+                asking.take(engine, arn, event)
     problem, state = None, None
     found = engine.describe(arn)
     if found["Status"] != "SUCCEEDED":

@@ -26,9 +26,10 @@ from durableflow.local.targets import Targets
 from durableflow.local.workers import End, Pool, to_standard_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from durableflow.local.callbacks import Expected
     from durableflow.local.service import Job
     from durableflow.local.store import Durability
     from durableflow.operations import ErrorObject
@@ -62,9 +63,10 @@ class _Owner:
         durability: of the store.
         workers: most worker processes; None for the default.
         log: called with each line that a handler or target writes, and whose it is.
+        expected: answers to callbacks. Known from the start, since time may be skipped from then on.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an owner is made of
         self,
         store: Path | None,
         lock: StoreLock | None,
@@ -74,6 +76,7 @@ class _Owner:
         durability: Durability,
         workers: int | None,
         log: Callable[[str, str], None],
+        expected: Expected,
     ) -> None:
         self._lock = lock
         self._targets = targets
@@ -95,6 +98,8 @@ class _Owner:
         self._is_closing = False
         self._happened = threading.Condition()
         self._events = 0
+        self._expected = dict(expected)
+        self._may_skip = False
         self._is_closed = False
         self.service.subscribe(self._notice)
         self._methods = self._served()
@@ -116,6 +121,12 @@ class _Owner:
             "meter": service.meter,
             "operations": service.operations,
             "events": service.events,
+            "callbacks": service.callbacks,
+            "callback": service.callback,
+            "send_durable_execution_callback_success": service.send_durable_execution_callback_success,
+            "send_durable_execution_callback_failure": service.send_durable_execution_callback_failure,
+            "send_durable_execution_callback_heartbeat": service.send_durable_execution_callback_heartbeat,
+            "expect": self.expect,
             "register": self.register_json,
             "is_skipping": lambda: isinstance(self._clock, SkipClock),
         }
@@ -163,11 +174,13 @@ class _Owner:
 
     def _tick(self) -> float:
         """Do what is due; return how many seconds there is nothing to do."""
+        if self._expected:  # before time is skipped: what is answered does not time out (rule 30)
+            self.service.answer_callbacks(dict(self._expected))
         due = self.service.next_due()
         if due is None:
             return TICK_MAX_SECONDS
         ahead = due - self._clock.now()
-        if ahead > 0 and isinstance(self._clock, SkipClock) and self.service.is_idle:
+        if ahead > 0 and isinstance(self._clock, SkipClock) and self._may_skip and self.service.is_idle:
             self._clock.jump_to(due)
             ahead = 0
         if ahead > 0:
@@ -181,11 +194,17 @@ class _Owner:
         """Make a workflow a function, and take up its executions that sleep for want of it."""
         self._targets.register(plan, folder, env)
         self.service.recover()
+        # Not before: what only sleeps for want of its function has something to do, and time would pass it by.
+        self._may_skip = True
         self.nudge()
 
     def register_json(self, *, plan: Json, folder: str, env: Mapping[str, str]) -> None:
         """Do the same for another process."""
         self.register(plans.from_json(plan), Path(folder), env)
+
+    def expect(self, *, workflow: str, name: str, answers: Mapping[str, Sequence[str]]) -> None:
+        """Answer the callbacks of an execution, and of those it starts, from now on."""
+        self._expected[workflow, name] = answers
 
     def ask(self, method: str, members: Mapping[str, Any]) -> Any:
         """Call a method as another process would."""
@@ -235,12 +254,13 @@ class Engine:
         durability: of the store; `full` also survives a power cut.
         workers: most worker processes; None for the default.
         log: called with each line that a handler or target writes, and whose it is.
+        expected: answers to callbacks, given as soon as an execution waits for one (rule 60).
 
     Raises:
         UsageError: the store or its lock cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an engine is made of
         self,
         *,
         store: Path | None,
@@ -250,6 +270,7 @@ class Engine:
         durability: Durability = "normal",
         workers: int | None = None,
         log: Callable[[str, str], None] = to_standard_error,
+        expected: Expected | None = None,
     ) -> None:
         self._store = store
         self._project = project
@@ -259,6 +280,7 @@ class Engine:
         self._workers = workers
         self._log = log
         self._registered: dict[str, tuple[Plan, Path]] = {}
+        self._expected = expected or {}
         self._lock = threading.Lock()
         self._backend = self._open()
 
@@ -304,6 +326,9 @@ class Engine:
         owner = Remote(address)
         try:
             is_skipping = owner.ask("is_skipping", {})
+            if is_skipping or not self._skip_time:
+                for (workflow, name), answers in self._expected.items():
+                    owner.ask("expect", {"workflow": workflow, "name": name, "answers": answers})
         except OwnerGoneError:  # between its last word and giving the lock back, or the address of one before it
             return None
         if self._skip_time and not is_skipping:
@@ -325,6 +350,7 @@ class Engine:
             durability=self._durability,
             workers=self._workers,
             log=self._log,
+            expected=self._expected,
         )
 
     def _ask(self, method: str, **members: Any) -> Any:
@@ -370,6 +396,32 @@ class Engine:
                 self._take_over(backend)
             else:
                 return
+
+    def callbacks(self, arn: str | None = None) -> list[Mapping[str, Any]]:
+        """Return the open callbacks of an execution, or of all that run, see `Service.callbacks`."""
+        found: list[Mapping[str, Any]] = self._ask("callbacks", DurableExecutionArn=arn)
+        return found
+
+    def callback(self, callback_id: str) -> Mapping[str, Any]:
+        """Return a callback, open or not, see `Service.callback`."""
+        found: Mapping[str, Any] = self._ask("callback", CallbackId=callback_id)
+        return found
+
+    def succeed(self, callback_id: str, result: str | None) -> None:
+        """Answer a callback with a text, which is kept as it is; None for no answer's text.
+
+        Raises:
+            ServiceError: DF721, DF723 or DF724: there is no such callback, it is closed, the text is too large.
+        """
+        self._ask("send_durable_execution_callback_success", CallbackId=callback_id, Result=result)
+
+    def fail(self, callback_id: str, error: ErrorObject) -> None:
+        """Answer a callback with an error; raises as :meth:`succeed`, and DF720 for an error that is too large."""
+        self._ask("send_durable_execution_callback_failure", CallbackId=callback_id, Error=error)
+
+    def heartbeat(self, callback_id: str) -> None:
+        """Say that the answer to a callback is still being worked on; raises as :meth:`succeed`."""
+        self._ask("send_durable_execution_callback_heartbeat", CallbackId=callback_id)
 
     def start(self, workflow: str, payload: str, name: str) -> str:
         """Start an execution, or find the one of that name with the same payload; return its ARN.

@@ -202,7 +202,10 @@ class Turn:
 
     def function_of(self, execution: Execution) -> Function | None:
         """Return the function that an execution is of; None while there is no durable one of its name and version."""
-        function = self._desk.functions.resolve(f"{execution.function}:{execution.version}")
+        is_child = (
+            execution.caller is not None and self.function_of(self.execution_of_key(execution.caller)) is not None
+        )
+        function = self._desk.functions.resolve(f"{execution.function}:{execution.version}", is_invoked=is_child)
         return function if function is not None and function.is_durable else None
 
     def wake(self, execution: Execution) -> None:
@@ -311,15 +314,27 @@ class Turn:
 
     def _resolve(self, execution: Execution, update: Update) -> Target | ErrorObject:
         name = update.get("ChainedInvokeOptions", {}).get("FunctionName", "")
-        function = self._desk.functions.resolve(name)
+        function = self._desk.functions.resolve(name, is_invoked=True)
         if function is None:
             return {"ErrorType": "ResourceNotFoundException", "ErrorMessage": f"Function not found: {name}"}
+        if function.is_durable and self._depth(execution) >= self._desk.limits.depth:
+            return _too_deep(name, self._desk.limits.depth)
         arn = self._child_arn(function, execution, update["Id"]) if function.is_durable else None
         return ledger.Target(name=function.name, version=function.version, execution_arn=arn)
 
+    def _depth(self, execution: Execution) -> int:
+        """Return how many executions led to this one, itself included."""
+        depth = 1
+        while execution.caller is not None:
+            execution = self.execution_of_key(execution.caller)
+            depth += 1
+        return depth
+
     def _check_quota(self, execution: Execution, changes: Changes) -> None:
         limits = self._desk.limits
-        if limits.operations is not None and execution.operations + len(changes.created) > limits.operations:
+        # With nothing new to count a batch may pass: a limit that was lowered must not keep an execution from ending.
+        is_over = limits.operations is not None and execution.metered + changes.metered > limits.operations
+        if is_over and changes.metered:
             raise ledger.refusal(f"An execution must not have more than {limits.operations} operations.")
         if limits.size_bytes is not None and execution.size_bytes + changes.size_bytes > limits.size_bytes:
             raise ledger.refusal(f"An execution must not store more than {limits.size_bytes} bytes.")
@@ -402,7 +417,7 @@ class Turn:
     # Targets ---------------------------------------------------------------------------------------------------------
 
     def _start_target(self, caller: Execution, start: ledger.StartTarget) -> None:
-        function = self._desk.functions.resolve(f"{start.target.name}:{start.target.version}")
+        function = self._desk.functions.resolve(f"{start.target.name}:{start.target.version}", is_invoked=True)
         # It was resolved a moment ago, in this very turn.
         function = cast("Function", function)
         if function.is_durable:
@@ -644,6 +659,11 @@ def _too_large(limit: int) -> ErrorObject:
         "ErrorType": "InvalidParameterValueException",
         "ErrorMessage": f"The result of a chained invoke must be less than or equal to {limit} bytes.",
     }
+
+
+def _too_deep(name: str, depth: int) -> ErrorObject:
+    message = f"'{name}' was not started: {depth} executions have started one another already."
+    return {"ErrorType": "RecursiveInvocationException", "ErrorMessage": message}
 
 
 def _invoke_timeout(seconds: int) -> ErrorObject:

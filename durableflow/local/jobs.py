@@ -30,8 +30,13 @@ class Function:
 class Functions(Protocol):
     """Knows which functions there are."""
 
-    def resolve(self, name: str) -> Function | None:
-        """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none."""
+    def resolve(self, name: str, *, is_invoked: bool = False) -> Function | None:
+        """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none.
+
+        Args:
+            name: see there.
+            is_invoked: whether an execution whose function is known invokes it; there may be more functions for it.
+        """
         ...
 
 
@@ -110,7 +115,9 @@ class Limits:
         first_page_operations: operations in the event of an invocation; 0 leaves them all to later pages.
         page_operations: operations in any other page.
         page_bytes: UTF-8 bytes of a page; one operation is always sent.
-        operations, size_bytes: what an execution may hold in all; None for no limit (protocol.md 9).
+        operations, size_bytes: what an execution may hold in all, as the platform meters it; None for no limit
+            (protocol.md 9).
+        depth: how many executions may have started one another; a deeper one does not start.
         target_seconds: how long a plain target may take.
         invoke_seconds: how long a synchronous Invoke waits.
     """
@@ -121,5 +128,6 @@ class Limits:
     page_bytes: int = 5 * 1024 * 1024
     operations: int | None = None
     size_bytes: int | None = None
+    depth: int = 16
     target_seconds: int = 900
     invoke_seconds: float = 900.0

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 from durableflow import ledger, values
 from durableflow.errors import ServiceError, diagnostic
 from durableflow.local import history, messages
+from durableflow.local.callbacks import Expected, answer_expected, callback_facts, find_callbacks
 from durableflow.local.clock import Clock
 from durableflow.local.executions import REPLAY_WINDOW_MS, Desk, Turn, checkpoint_token, request_id
 from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
@@ -543,6 +544,42 @@ class Service:
                 "failures": execution.failures,
             }
 
+    def callbacks(self, *, DurableExecutionArn: str | None = None, Name: str | None = None) -> list[history.Reply]:
+        """Return the open callbacks of an execution, or of all that run, oldest first. Not part of the API.
+
+        Args:
+            DurableExecutionArn: whose; None for all executions.
+            Name: of the state that waits; None for all states.
+
+        Returns:
+            See `callback_facts`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            key = messages.execution_of(turn, DurableExecutionArn).key if DurableExecutionArn is not None else None
+            found = [each for each in find_callbacks(self._store) if key in (None, each.key)]
+            return [
+                callback_facts(self._store, each, turn.execution_of_key(each.key))
+                for each in found
+                if Name is None or each.is_called(Name)
+            ]
+
+    def callback(self, *, CallbackId: str) -> history.Reply:
+        """Return a callback, open or not. Not part of the API.
+
+        Returns:
+            See `callback_facts`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            key = self._callback_row(CallbackId)[0]
+            found = next(each for each in find_callbacks(self._store, key) if each.id == CallbackId)
+            return callback_facts(self._store, found, turn.execution_of_key(key))
+
     def wait(self, *, DurableExecutionArn: str, timeout_seconds: float | None = None) -> history.Reply | None:
         """Wait for the end of an execution; not part of the API.
 
@@ -636,11 +673,14 @@ class Service:
             if not turn.settle(execution, operation["Id"], trigger, result=result, error=error):
                 raise messages.closed(operation)
 
-    def _callback(self, turn: Turn, callback_id: str) -> tuple[Execution, Operation, int]:
+    def _callback_row(self, callback_id: str) -> tuple[int, str, int]:
         found = self._store.callback(callback_id)
         if found is None:
             raise messages.not_found(f"Callback not found: {shown(callback_id)}")
-        key, operation_id, heartbeat_seconds = found
+        return found
+
+    def _callback(self, turn: Turn, callback_id: str) -> tuple[Execution, Operation, int]:
+        key, operation_id, heartbeat_seconds = self._callback_row(callback_id)
         # What has run out is closed, also when nobody has come to fire its timer yet (reliability.md I15).
         for timer in self._store.due_of(key, turn.now):
             if timer.operation == operation_id:
@@ -702,6 +742,11 @@ class Service:
                     turn.fire(timer)
             if len(timers) < _DUE_AT_ONCE:
                 return
+
+    def answer_callbacks(self, expected: Expected) -> None:
+        """Answer the open callbacks that executions wait for and that have an expected answer (rules 30, 60)."""
+        with self._turn() as turn:
+            answer_expected(turn, self._store, expected)
 
     def recover(self) -> None:
         """Take up what a service before this one left: to be called at the start.

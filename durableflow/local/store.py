@@ -477,6 +477,11 @@ class Store:
         sql = "SELECT * FROM timers WHERE execution = ? AND due <= ? ORDER BY due, operation"
         return [_timer(row) for row in self._run(sql, (key, now))]
 
+    def timers_of(self, key: int, operation: str) -> dict[str, int]:
+        """Return when the timers of an operation are due, by their kind."""
+        sql = "SELECT kind, due FROM timers WHERE execution = ? AND operation = ?"
+        return dict(self._run(sql, (key, operation)).fetchall())
+
     def has_timer(self, key: int, kind: str) -> bool:
         """Say whether the execution itself has a timer of this kind."""
         sql = "SELECT 1 FROM timers WHERE execution = ? AND operation = '' AND kind = ?"
@@ -516,6 +521,21 @@ class Store:
         sql = "SELECT execution, operation, heartbeat_seconds FROM callbacks WHERE id = ?"
         row: tuple[int, str, int] | None = self._run(sql, (callback_id,)).fetchone()
         return row
+
+    def callbacks(self, key: int | None) -> list[tuple[int, str, str | None]]:
+        """Return execution, operation and the context that it stands in, both as JSON text, of callbacks.
+
+        Args:
+            key: for all callbacks of one execution; None for those that are open in any that runs.
+        """
+        # The text is as `values.to_text` writes it, where a quote inside a value has a backslash before it.
+        which = "o.execution = ?" if key is not None else "e.status = 'RUNNING' AND o.outstanding"
+        sql = (
+            "SELECT o.execution, o.body, p.body FROM executions e JOIN operations o ON o.execution = e.key"  # noqa: S608 - constants
+            " LEFT JOIN operations p ON p.execution = o.execution AND p.id = o.parent"
+            f' WHERE {which} AND instr(o.body, \'"Type":"CALLBACK"\') ORDER BY o.execution, o.position'
+        )
+        return self._run(sql, () if key is None else (key,)).fetchall()
 
     def add_target(self, target: TargetRow) -> None:
         """Put a plain target into the outbox."""

@@ -4,8 +4,8 @@ A name is looked up twice: the service asks what kind of function it stands for,
 job. An alias is no version (no ARN has one), so each alias stands for a version number that is made of its name and
 stays the same for ever: executions are recorded under it.
 
-Of a project's workflows only those are functions that have been asked for, and those that these may invoke. The others'
-executions in the same store sleep on: running one workflow does not set another one going.
+Of a project's workflows those are functions that have been registered, and any other one for whoever invokes it. The
+executions of the others in the same store sleep on: running one workflow does not set another one going.
 
 Source: language.md 11 and 12, rules 43, 52, 60.
 """
@@ -13,14 +13,12 @@ Source: language.md 11 and 12, rules 43, 52, 60.
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
 
 from durableflow import ledger, library, values
-from durableflow.errors import Fault, UsageError, WorkflowError, diagnostic
+from durableflow.errors import Fault, UsageError, diagnostic
 from durableflow.local.jobs import Function
 from durableflow.local.workers import Command, Durable, End, Environment, Fixed, Python
 from durableflow.model import (
@@ -34,7 +32,6 @@ from durableflow.model import (
     WorkflowTarget,
 )
 from durableflow.operations import error_from_fault
-from durableflow.plan import Invoke, walk
 from durableflow.project import compile_file
 from durableflow.source import shown
 
@@ -90,8 +87,8 @@ class Targets:
     project: ProjectContext | None = None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     _registered: dict[str, Registered] = field(default_factory=dict[str, Registered])
+    _compiled: dict[str, Registered] = field(default_factory=dict[str, Registered])
     _declared: dict[tuple[str, str], Target] = field(default_factory=dict[tuple[str, str], Target])
-    _asked_for: set[str] = field(default_factory=set[str])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -112,55 +109,20 @@ class Targets:
         environment = self._environment(roots, self.project.folder if self.project else folder, env)
         with self._lock:
             self._registered[plan.name] = Registered(plan=plan, environment=environment)
-        self._ask_for(plan.name)
 
-    def ask_for(self, workflow: str) -> None:
-        """Make a workflow of the project, and those that it may invoke, functions.
+    def resolve(self, name: str, *, is_invoked: bool = False) -> Function | None:
+        """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none.
 
-        Raises:
-            WorkflowError, UsageError: its file has problems, or DF754, there is none.
+        Args:
+            name: see there.
+            is_invoked: whether an execution that runs here invokes it: for that one every workflow of the project is a
+                function of its name (rule 52).
         """
-        self.workflow(workflow)
-        self._ask_for(workflow)
-
-    def _ask_for(self, workflow: str) -> None:
-        """Follow the chained invokes of a workflow."""
-        waiting, seen = [workflow], set[str]()
-        while waiting:
-            name = waiting.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            with self._lock:
-                self._asked_for.add(name)
-            # One that cannot be compiled is a function all the same: whoever invokes it hears what is wrong with it.
-            with suppress(WorkflowError, UsageError):
-                waiting += self._invoked(self.workflow(name).plan)
-
-    def _invoked(self, plan: Plan) -> set[str]:
-        """Return the workflows that a plan may invoke."""
-        with self._lock:
-            known = set(self._registered)
-        if self.project:
-            known.update(self.project.workflows)
-        keys = {name: name for name in known}
-        for (name, number), target in self._declared.items():
-            if isinstance(target, WorkflowTarget) and target.workflow in known:
-                keys[f"{name}:{number}"] = target.workflow
-        found: set[str] = set()
-        for node in walk(plan.states):
-            if isinstance(node, Invoke):
-                for text in node.allow or (node.function.constant,):
-                    found |= {workflow for key, workflow in keys.items() if _names(text, key)}
-        return found
-
-    def resolve(self, name: str) -> Function | None:
-        """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none."""
         parts = ledger.function_name(name)
         if parts is None:
             return None
         number = version(parts.qualifier)
-        if number == LATEST and self._is_asked_for(parts.name):
+        if number == LATEST and (self._is_registered(parts.name) or (is_invoked and self._is_known(parts.name))):
             return self._function(parts.name, number, is_durable=True)
         target = self._declared.get((parts.name, number))
         if target is None:
@@ -199,7 +161,7 @@ class Targets:
             WorkflowError, UsageError: its file has problems, or DF754, there is none.
         """
         with self._lock:
-            if (found := self._registered.get(name)) is not None:
+            if (found := self._registered.get(name) or self._compiled.get(name)) is not None:
                 return found
         if self.project is None or name not in self.project.workflows:
             raise UsageError(
@@ -212,11 +174,15 @@ class Targets:
         plan = compile_file(self.project.workflows[name], self.project.folder)
         made = Registered(plan=plan, environment=self._environment(self.project.handler_roots, self.project.folder))
         with self._lock:
-            return self._registered.setdefault(name, made)
+            return self._compiled.setdefault(name, made)
 
-    def _is_asked_for(self, name: str) -> bool:
+    def _is_registered(self, name: str) -> bool:
         with self._lock:
-            return name in self._asked_for
+            return name in self._registered
+
+    def _is_known(self, name: str) -> bool:
+        # One that cannot be compiled is a function all the same: whoever invokes it hears what is wrong with it.
+        return self.project is not None and name in self.project.workflows
 
     def _function(self, name: str, number: str, *, is_durable: bool) -> Function:
         deploy = self.project.project.deploy if self.project else None
@@ -287,18 +253,6 @@ def version(qualifier: str | None) -> str:
     if qualifier is None or qualifier.startswith(LATEST) or qualifier.isdigit():
         return qualifier or LATEST
     return str(int.from_bytes(blake2b(qualifier.encode(), digest_size=4).digest()))
-
-
-def _names(text: Json, key: str) -> bool:
-    """Say whether a `function`, or a pattern of `allow`, may mean the function of a key, `name` or `name:version`."""
-    if not isinstance(text, str):
-        return False
-    pattern = text.rpartition(":function:")[2]
-    name, _, qualifier = pattern.partition(":")
-    own_name, _, number = key.partition(":")
-    if not fnmatchcase(own_name, name):
-        return False
-    return qualifier in ("", "*") or version(qualifier) == (number or LATEST)
 
 
 def _answer(answer: ResultAnswer | ErrorAnswer) -> End:

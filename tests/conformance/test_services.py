@@ -110,7 +110,7 @@ class Project:
     plain: dict[str, Callable[[Any], Any]]
     jobs: deque[Job] = field(default_factory=deque)
 
-    def resolve(self, name: str) -> Function | None:
+    def resolve(self, name: str, *, is_invoked: bool = False) -> Function | None:  # noqa: ARG002 - the service's signature
         known = name.removesuffix(":$LATEST")
         if known not in self.plans and known not in self.plain:
             return None

@@ -377,3 +377,55 @@ def test_timers_of_many_executions_survive(tmp_path: Path) -> None:
         world.sleep(1)
         assert [job.execution_arn for job in world.jobs] == [runs[n].arn]
         world.jobs.clear()
+
+
+def test_the_timers_of_a_callback_survive_and_its_heartbeats_count_after_a_restart(tmp_path: Path) -> None:
+    outside, path = Outside(), tmp_path / "store.db"
+    world = World(store=open_store(path), clock=outside.clock)
+    run = world.begin()
+    id_ = run.checkpoint(callback(TimeoutSeconds=25, HeartbeatTimeoutSeconds=10))["c"]["CallbackDetails"]["CallbackId"]
+    run.answer({"Status": "PENDING"})
+    for _ in range(2):
+        world.store._connection.close()
+        world = World(store=open_store(path), clock=outside.clock)
+        world.service.recover()
+        world.sleep(9)
+        world.service.send_durable_execution_callback_heartbeat(CallbackId=id_)
+        assert world.jobs == []
+    world.store._connection.close()
+
+    world = World(store=open_store(path), clock=outside.clock)
+    run.world = world
+    world.service.recover()
+    world.sleep(7)
+    run.wake()
+    assert run.state()[1]["CallbackDetails"]["Error"]["ErrorType"] == "Callback.Timeout"
+    assert world.service.next_due() is None
+
+
+@pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
+def test_an_answer_to_a_callback_is_recorded_once_or_not_at_all(tmp_path: Path, is_after: bool) -> None:
+    path = tmp_path / "store.db"
+    world = World(store=open_store(path))
+    run = world.begin()
+    id_ = run.checkpoint(callback(TimeoutSeconds=5))["c"]["CallbackDetails"]["CallbackId"]
+    run.answer({"Status": "PENDING"})
+    world.store.__class__ = Mortal
+    assert isinstance(world.store, Mortal)
+    world.store.fate = Fate(kill_at=1, is_after=is_after)
+    with pytest.raises(Killed):
+        world.service.send_durable_execution_callback_success(CallbackId=id_, Result=b"1")
+    world.store._connection.close()
+
+    world = World(store=open_store(path))
+    run.world = world
+    world.service.recover()
+    if not is_after:
+        assert world.jobs == []
+        world.service.send_durable_execution_callback_success(CallbackId=id_, Result=b"1")
+    run.wake()
+    assert run.state()[1]["CallbackDetails"]["Result"] == "1"
+    with pytest.raises(Exception, match="already completed"):
+        world.service.send_durable_execution_callback_success(CallbackId=id_, Result=b"1")
+    world.sleep(5)
+    assert run.checkpoint() == {}

@@ -346,6 +346,26 @@ def test_a_child_goes_on_with_its_parent(folder: Path) -> None:
     assert (found["Status"], found["Result"]) == ("SUCCEEDED", '{"tracking":"T-7"}')
 
 
+def test_a_workflow_that_no_function_names_is_invoked_by_its_name(folder: Path) -> None:
+    states = """
+        - {name: ship, type: invoke, function: shipping, payload: {id: 7}, output: "{{ result.tracking }}"}
+        - {name: bad, type: invoke, function: shipping, catch: [{errors: [States.ALL], output: "{{ error.name }}"}]}
+        - {name: both, type: pass, output: "{{ states.ship.result }} {{ states.bad.result }}"}
+        """
+    workflow(folder, "order", states)
+    with opened(folder, "order") as engine:
+        arn = engine.start("order", "{}", "o1")
+        eventually(lambda: engine.find("o1") and len(engine.operations(arn)) > 1)
+    # A workflow that does not know it leaves the child asleep, whose own workflow nobody has registered.
+    workflow(folder, "other", "- {name: nap, type: wait, duration: 1s}")
+    with opened(folder, "other", skip_time=True) as engine:
+        engine.wait(engine.start("other", "{}", "o2"), DEADLINE)
+        assert engine.describe(arn)["Status"] == "RUNNING"
+    with opened(folder, "order", skip_time=True) as engine:
+        found = engine.wait(arn, DEADLINE)
+    assert (found["Status"], found["Result"]) == ("SUCCEEDED", '"T-7 Worker.States.QueryEvaluationError"')
+
+
 # Several processes on one store.
 
 RUN = """

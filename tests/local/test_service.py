@@ -382,11 +382,18 @@ def test_a_recorded_outcome_stands_whatever_the_invocation_does(world: World) ->
     assert (run.status, world.describe(run.arn)["Error"]) == ("FAILED", ERROR)
 
 
-def test_quotas_hold_when_they_are_set() -> None:
-    run = World(limits=Limits(operations=2)).begin()
-    run.checkpoint(step(id_="a"), step(id_="b"))
+def test_operations_are_limited_as_the_platform_meters_them_rule_42() -> None:
+    # The start of the execution, one step, its retry: three.
+    run = World(limits=Limits(operations=3)).begin()
+    run.checkpoint(retry(1, Error=ERROR))
     with refused("InvalidParameterValueException"):
-        run.checkpoint(step(id_="c"))
+        run.checkpoint(step(id_="b"))
+    run.world.sleep(1)
+    run.checkpoint(step("SUCCEED", Payload="1"), ending())
+    assert run.world.service.meter(DurableExecutionArn=run.arn)["metered"] == 3
+
+
+def test_stored_bytes_are_limited() -> None:
     run = World(limits=Limits(size_bytes=10)).begin("12345")
     run.checkpoint(step("SUCCEED", Payload="12345"))
     with refused("InvalidParameterValueException"):
@@ -500,6 +507,18 @@ def test_children_of_finished_contexts_are_not_sent_unless_they_are_to_be_replay
     assert [found["Id"] for found in run.state()[1:]] == ["done", "again", "again-done", "again-s", "open", "open-s"]
     everything = run.world.service.operations(DurableExecutionArn=run.arn)
     assert len(everything) == 10
+
+
+def test_what_happens_inside_a_finished_context_still_wakes_and_is_told_but_is_not_in_the_state(run: Run) -> None:
+    run.checkpoint(context(), wait(5, "v", ParentId="x"), wait(9, "w", ParentId="x"))
+    run.checkpoint(context("SUCCEED"))
+    run.world.sleep(5)
+    assert run.checkpoint().keys() == {"v"}
+    run.answer(PENDING)
+    run.world.sleep(4)
+    run.wake()
+    assert run.event["UpdatedOperationIds"] == ["w"]
+    assert [operation["Id"] for operation in run.state()[1:]] == ["x"]
 
 
 # The end of an invocation --------------------------------------------------------------------------------------------
@@ -770,6 +789,21 @@ def test_the_end_of_a_child_is_the_end_of_the_operation(run: Run, end: Any, stat
     run.wake()
     operation = run.state()[1]
     assert (operation["Status"], operation["ChainedInvokeDetails"]) == (status, {"Error": error})
+
+
+def test_executions_that_start_one_another_without_end_are_stopped(world: World) -> None:
+    run, depth = world.begin(), 1
+    while True:
+        changed = run.checkpoint(call("child"), call("echo", "e"))
+        assert changed["e"]["Status"] == "STARTED"
+        if changed["i"]["Status"] == "FAILED":
+            break
+        run.answer(PENDING)
+        job = next(job for job in world.jobs if job.kind == "durable")
+        world.jobs[:] = [job]
+        run, depth = Run(world=world, arn=job.execution_arn or ""), depth + 1
+    assert changed["i"]["ChainedInvokeDetails"]["Error"]["ErrorType"] == "RecursiveInvocationException"
+    assert depth == Limits().depth == len(world.service.list_executions()["DurableExecutions"])
 
 
 def test_children_outlive_their_caller(run: Run) -> None:

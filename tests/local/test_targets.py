@@ -60,7 +60,7 @@ def made(folder: Path, functions: str = FUNCTIONS, **workflows: str) -> ProjectC
 
 
 def job(targets: Targets, name: str, *, call_number: int = 0) -> Job:
-    function = targets.resolve(name)
+    function = targets.resolve(name, is_invoked=True)
     assert function is not None
     durable: Any = {"kind": "durable", "event": {"DurableExecutionArn": "arn"}}
     plain: Any = {"kind": "plain", "payload": '{"a":1}'}
@@ -135,13 +135,16 @@ def test_without_a_project_there_are_the_registered_workflows(project: ProjectCo
 # Workflows of a project.
 
 
-def test_workflows_are_functions_once_somebody_asks_for_them_or_for_one_that_invokes_them(
-    project: ProjectContext,
+def test_workflows_are_functions_once_they_are_registered_and_for_whoever_invokes_them(
+    project: ProjectContext, tmp_path: Path
 ) -> None:
     targets = Targets(project)
-    targets.ask_for("order")
-    names = {name for name in ("order", "shipping", "mailing", "unrelated", "parcels:live") if targets.resolve(name)}
-    assert names == {"order", "shipping", "mailing", "parcels:live"}
+    targets.register(targets.workflow("order").plan, tmp_path)
+    targets.workflow("shipping")
+    names = ("order", "shipping", "unrelated", "parcels:live", "nowhere")
+    assert [name for name in names if targets.resolve(name)] == ["order", "parcels:live"]
+    assert [name for name in names if targets.resolve(name, is_invoked=True)] == list(names[:-1])
+    assert targets.resolve("shipping:1", is_invoked=True) is None
 
 
 @pytest.mark.covers("target.workflow")
@@ -165,15 +168,14 @@ def test_a_registered_workflow_takes_the_place_of_the_file(project: ProjectConte
 
 def test_a_workflow_that_does_not_compile_is_a_function_whose_job_says_why(tmp_path: Path) -> None:
     targets = Targets(made(tmp_path, order=ORDER, shipping=WORKFLOW + "      - {name: done, type: pass}"))
-    targets.ask_for("order")
-    assert targets.resolve("shipping") is not None
+    assert targets.resolve("shipping", is_invoked=True) is not None
     with pytest.raises(WorkflowError, match="done"):
         targets.task(job(targets, "shipping"))
 
 
 def test_a_workflow_that_does_not_exist_is_said_so(project: ProjectContext) -> None:
     with pytest.raises(UsageError, match="there is no workflow 'nowhere' here") as caught:
-        Targets(project).ask_for("nowhere")
+        Targets(project).workflow("nowhere")
     assert caught.value.code == "DF754"
 
 
