@@ -5,15 +5,15 @@ The driver and whoever does the work speak these words; interpreter.py says when
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from durableflow.errors import Diagnostic, Fault, ReplayError
     from durableflow.operations import ErrorObject, Update
-    from durableflow.plan import Step
+    from durableflow.plan import Work
     from durableflow.values import Json
 
 SchemaCheck: TypeAlias = "Callable[[Json, Json], str | None]"
@@ -22,23 +22,38 @@ SchemaCheck: TypeAlias = "Callable[[Json, Json], str | None]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Work to be done outside the core: one attempt of a step.
+    """Work to be done outside the core: one attempt of a step, an AWS call or an HTTP request.
 
     Args:
-        operation_id: of the step; also the key of the Completion that answers this call.
-        node: the step, with `handler` and `semantics`.
+        operation_id: of the operation; also the key of the Completion that answers this call.
+        node: the state: what is to be done.
         path: the state's path, for logs.
-        payload: the rendered payload.
+        payload: the rendered arguments: what the handler gets; the params of an AWS call; of a request `{method, url,
+            headers, query, body?}`. Where they use secrets see `fill`.
         attempt: from 1.
         idempotency_key: 32 lowercase hex digits, the same for every attempt (rule 65).
+        timeout_seconds: how long the attempt may take; None for the worker's own limit.
+        fill: renders the arguments with the values of secrets; None where they use none.
+        secrets: where the secrets that they use come from on AWS, by name.
     """
 
     operation_id: str
-    node: Step
+    node: Work
     path: str
     payload: Json
     attempt: int
     idempotency_key: str
+    timeout_seconds: float | None = None
+    fill: Callable[[Callable[[str], str]], Json] | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def arguments(self, secret: Callable[[str], str]) -> Json:
+        """Return the arguments with the values of secrets, which `secret` gives by name.
+
+        Raises:
+            Fault: what `secret` raises; States.QueryEvaluationError.
+        """
+        return self.payload if self.fill is None else self.fill(secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

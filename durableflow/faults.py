@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from durableflow.operations import ErrorObject, Operation
-    from durableflow.values import Object
+    from durableflow.values import Json, Object
 
 ALL: Final = "States.ALL"
 TASK_FAILED: Final = "States.TaskFailed"
@@ -36,9 +36,20 @@ PERMISSIONS: Final = "States.Permissions"
 STEP_INTERRUPTED: Final = "States.StepInterrupted"
 INPUT_INVALID: Final = "States.InputInvalid"
 OUTPUT_INVALID: Final = "States.OutputInvalid"
+CALLBACK_FAILED: Final = "States.CallbackFailed"
+CONDITION_NOT_MET: Final = "States.ConditionNotMet"
+COMPENSATION_FAILED: Final = "States.CompensationFailed"
+TOLERANCE_EXCEEDED: Final = "States.ExceedToleratedFailureThreshold"
 STOPPED: Final = "States.Stopped"
 CANCELLED: Final = "States.Cancelled"
 NON_DETERMINISTIC: Final = "NonDeterministicExecutionError"
+
+NAMES: Final = (
+    ALL, TASK_FAILED, TIMEOUT, HEARTBEAT_TIMEOUT, BRANCH_FAILED, TOLERANCE_EXCEEDED, QUERY_EVALUATION, PERMISSIONS,
+    RUNTIME, DATA_LIMIT, INPUT_INVALID, OUTPUT_INVALID, CALLBACK_FAILED, CONDITION_NOT_MET, STEP_INTERRUPTED,
+    LOOP_LIMIT, OPERATION_LIMIT, RESULT_INVALID, STOPPED, CANCELLED, COMPENSATION_FAILED,
+)  # fmt: skip
+"""Every error name of the language's own, and its groups (section 6; rules 13, 39)."""
 
 ONLY_BY_EXACT_NAME: Final = frozenset({RUNTIME, DATA_LIMIT, OPERATION_LIMIT})
 """Caught only by their exact name, never by a group or wildcard (rule 14)."""
@@ -108,8 +119,15 @@ _INVOKE_ENDINGS: Final = {
 }
 
 
-def invoke_fault(operation: Operation, *, state: str, attempt: int) -> Fault:
-    """Return the fault of a chained invoke that ended FAILED, STOPPED, TIMED_OUT or CANCELLED."""
+def invoke_fault(operation: Operation, *, state: str, attempt: int, is_workflow: bool = False) -> Fault:
+    """Return the fault of a chained invoke that ended FAILED, STOPPED, TIMED_OUT or CANCELLED.
+
+    Args:
+        operation: as recorded.
+        state: the state's name.
+        attempt: its attempt, from 1.
+        is_workflow: whether it ran a child workflow, whose errors keep their names (rule 78).
+    """
     status = operation["Status"]
     name, message = _INVOKE_ENDINGS[status]
     error = operation.get("ChainedInvokeDetails", {}).get("Error")
@@ -118,7 +136,7 @@ def invoke_fault(operation: Operation, *, state: str, attempt: int) -> Fault:
     if status != "FAILED":
         fault.name = name
     elif error and error.get("ErrorType"):
-        fault.name = worker_name(fault.name)
+        fault.name = child_name(fault.name) if is_workflow else worker_name(fault.name)
     fault.origin = Origin(state=state, attempt=attempt, status=status, is_work=True)
     return fault
 
@@ -134,6 +152,13 @@ def worker_name(name: str) -> str:
     return foreign_name(name)
 
 
+def child_name(name: str) -> str:
+    """Return what an error of a child workflow is called: as there, but for those that only there are special."""
+    if name in ONLY_BY_EXACT_NAME or name == NON_DETERMINISTIC:
+        return f"Worker.{name}"
+    return name if name.startswith("States.") else worker_name(name)
+
+
 def foreign_name(name: str) -> str:
     """Return a worker's own error name, which may not pose as one of ours (rule 57)."""
     return f"Worker.{name}" if name.startswith("States.") or name == NON_DETERMINISTIC else name
@@ -144,6 +169,72 @@ def step_fault(error: ErrorObject | None, *, state: str, attempt: int) -> Fault:
     fault = fault_from_error(error, default_name=TASK_FAILED, default_message="")
     fault.origin = Origin(state=state, attempt=attempt, is_work=fault.name not in _NOT_WORK)
     return fault
+
+
+def callback_fault(operation: Operation, *, state: str, attempt: int) -> Fault:
+    """Return the fault of a callback that failed or was not answered in time (rule 13)."""
+    error = operation.get("CallbackDetails", {}).get("Error")
+    reported = fault_from_error(error, default_name="", default_message="Callback failed")
+    if operation["Status"] == "TIMED_OUT":
+        is_heartbeat = reported.name == "Callback.Heartbeat"
+        fault = Fault(HEARTBEAT_TIMEOUT if is_heartbeat else TIMEOUT, reported.message)
+    else:
+        data: Object = {"type": reported.name or None}
+        if isinstance(reported.data, dict):
+            data = {**reported.data, **data}
+        elif reported.data is not None:
+            data["data"] = reported.data
+        fault = Fault(CALLBACK_FAILED, reported.message, data)
+    fault.origin = Origin(state=state, attempt=attempt, is_work=True)
+    return fault
+
+
+# What a context that fails keeps of a fault besides name and message (rule 67).
+
+_KEPT: Final = "$error"
+
+
+def context_error(fault: Fault) -> ErrorObject:
+    """Return a fault as the error of a context of ours, so that nothing an author can see is lost with its children."""
+    origin = fault.origin
+    kept: Object = {
+        "data": fault.data,
+        "state": origin.state,
+        "attempt": origin.attempt,
+        "status": origin.status,
+        "index": origin.index,
+        "branch": origin.branch,
+        "work": origin.is_work,
+    }
+    error = error_from_fault(Fault(fault.name, fault.message, {_KEPT: kept}))
+    if "ErrorData" not in error:
+        error = error_from_fault(Fault(fault.name, fault.message, {_KEPT: {**kept, "data": None}}))
+    return error
+
+
+def context_fault(error: ErrorObject | None) -> Fault:
+    """Return the fault that :func:`context_error` recorded."""
+    fault = fault_from_error(error, default_name=TASK_FAILED, default_message="")
+    data = fault.data
+    if isinstance(data, dict) and isinstance(kept := data.get(_KEPT), dict):
+        fault.data = kept.get("data")
+        fault.origin = Origin(
+            state=_text(kept.get("state")),
+            attempt=_number(kept.get("attempt")),
+            status=_text(kept.get("status")),
+            index=_number(kept.get("index")),
+            branch=_text(kept.get("branch")),
+            is_work=kept.get("work") is True,
+        )
+    return fault
+
+
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Json) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def as_recorded(fault: Fault) -> Fault:

@@ -1,9 +1,9 @@
-"""Which updates does a state with an operation of its own ask for? invoke, step, wait.
+"""Which updates does a state with an operation of its own ask for? Work, waits, callbacks and conditions.
 
 Each function walks one visit of one state: answer from the record where there is one, ask for what is missing, wait
 for what is unfinished.
 
-Source: protocol.md 4.1, 4.4, 5.1, 5.2; language.md 12, rules 10, 13, 18, 25, 26, 45, 46, 77.
+Source: protocol.md 4.1, 4.4, 5.1-5.3, 5.5; language.md 12, rules 10, 12, 13, 18, 25-28, 40, 45, 46, 52, 74, 75, 77, 78.
 """
 
 from __future__ import annotations
@@ -11,67 +11,96 @@ from __future__ import annotations
 import math
 import re
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
 
-from durableflow import faults, values
+from durableflow import faults, retries, values
 from durableflow import operations as wire
+from durableflow.attempts import attempts, elapsed_seconds, ended, started_wait, timed
 from durableflow.decision import Call, Completion
 from durableflow.errors import Fault
 from durableflow.expressions import EvaluationError
-from durableflow.frontier import INVOKE, STEP, WAIT, incomplete_reply
+from durableflow.frontier import CALLBACK, CONDITION, INVOKE, STEP, WAIT, incomplete_reply
 from durableflow.library import parse_time
-from durableflow.operations import TERMINAL, wire_name
-from durableflow.scope import NULL, Lazy, stored_text
+from durableflow.operations import TERMINAL
+from durableflow.plan import Aws, Invoke, Step, secret_root, secrets_in
+from durableflow.scope import NULL, Lazy, is_apart, stored_text, stored_value
 from durableflow.source import shown
-from durableflow.walker import duration_seconds, too_large
+from durableflow.walker import duration_seconds, evaluated, too_large
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from durableflow.expressions import Program
     from durableflow.frontier import Steps
     from durableflow.operations import Operation
-    from durableflow.plan import Invoke, Node, Step, Wait
-    from durableflow.scope import Site
-    from durableflow.values import Json
+    from durableflow.plan import ChildWorkflow, Node, Retrier, Wait, WaitForCallback, WaitForCondition, Work
+    from durableflow.scope import Scope, Site, Timeline
+    from durableflow.values import Json, Object
     from durableflow.walker import Walker
 
 _FUNCTION_NAME: Final = re.compile(r"[a-zA-Z0-9$_.:\-/]{1,256}")
 _TENANT_ID: Final = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
 
 
-# invoke --------------------------------------------------------------------------------------------------------------
+# invoke, workflow as a child -----------------------------------------------------------------------------------------
 
 
-def invoke(walker: Walker, node: Invoke, site: Site) -> Steps[None]:
+def invoke(walker: Walker, node: Invoke | ChildWorkflow, site: Site) -> Steps[None]:
     """Start the function, or answer from the record (protocol.md 4.4); a retry is a new operation, `@2`."""
+    name = site.wire if node.label is None else (yield from walker.label(node.label, site))
+    if node.retry:
+        yield from attempts(walker, node, site, name, lambda: _invoke(walker, node, site, name))
+    else:
+        yield from _invoke(walker, node, site, name)
+
+
+def _invoke(walker: Walker, node: Invoke | ChildWorkflow, site: Site, name: str) -> Steps[None]:
     frontier = walker.frontier
-    name = node.name if node.label is None else (yield from walker.label(node.label, node, site))
-    began: int | None = None
-    while True:
-        path = site.path if site.attempt == 1 else f"{site.path}@{site.attempt}"
-        key = frontier.key(path)
-        operation = frontier.recorded(key, INVOKE, name, node, path)
-        if operation is None:
-            yield from _start_invoke(walker, node, site, key, name)
-            frontier.see_start(key, path)
-            # The reply is looked at before suspending: the function may not exist (protocol.md 6, rule 5).
-            yield key
-            operation = frontier.operations[key]
-        if operation["Status"] not in TERMINAL:
-            operation = yield from _ended(walker, key, path, operation)
+    path = site.attempt_path
+    key = frontier.key(path)
+    if node.timeout is None:
+        operation = frontier.recorded(key, INVOKE, name, node, path, site.scope)
+        if operation is None or operation["Status"] not in TERMINAL:
+            operation = yield from _invoked(walker, node, site, name, operation)
         else:
             frontier.see(key, path, operation)
-        site.timeline.passed(key)
-        if operation["Status"] == "SUCCEEDED":
-            yield from walker.finish(node, site, _invoke_result(operation), operation)
-            return
-        fault = faults.invoke_fault(operation, state=node.name, attempt=site.attempt)
-        began = operation.get("StartTimestamp") if began is None else began
-        elapsed = _elapsed_seconds(began, operation.get("EndTimestamp"))
-        delay = yield from walker.retry_seconds(node.retry, fault, site, key=key, elapsed_seconds=elapsed)
-        if delay is None:
-            raise fault
-        yield from pause(walker, f"{path}:backoff", f"{name}-backoff-{site.attempt}", delay, node, site)
-        site.attempt += 1
-        site.renew()
+    else:
+        work = partial(_invoked_in, walker, node, site, name)
+        operation = yield from timed(walker, node.timeout, node, site, name, work, path=path)
+    site.timeline.passed(key)
+    if operation["Status"] != "SUCCEEDED":
+        is_workflow = not isinstance(node, Invoke)
+        raise faults.invoke_fault(operation, state=node.name, attempt=site.attempt, is_workflow=is_workflow)
+    yield from walker.finish(node, site, _invoke_result(operation), key)
+
+
+def _invoked_in(
+    walker: Walker, node: Invoke | ChildWorkflow, site: Site, name: str, scope: Scope, _: Timeline
+) -> Steps[Operation]:
+    frontier = walker.frontier
+    path = site.attempt_path
+    operation = frontier.recorded(frontier.key(path), INVOKE, name, node, path, scope)
+    return (yield from _invoked(walker, node, site, name, operation))
+
+
+def _invoked(
+    walker: Walker, node: Invoke | ChildWorkflow, site: Site, name: str, operation: Operation | None
+) -> Steps[Operation]:
+    """Return the finished operation."""
+    frontier = walker.frontier
+    path = site.attempt_path
+    key = frontier.key(path)
+    if operation is None:
+        if isinstance(node, Invoke):
+            yield from _start_invoke(walker, node, site, key, name)
+        else:
+            yield from _start_child(walker, node, site, key, name)
+        frontier.see_start(key, path)
+        # The reply is looked at before suspending: the function may not exist (protocol.md 6, rule 5).
+        yield key
+        operation = frontier.operations[key]
+    return (yield from ended(walker, key, path, operation))
 
 
 def _start_invoke(walker: Walker, node: Invoke, site: Site, key: str, name: str) -> Steps[None]:
@@ -85,17 +114,33 @@ def _start_invoke(walker: Walker, node: Invoke, site: Site, key: str, name: str)
     if tenant is not None and not _TENANT_ID.fullmatch(tenant):
         raise Fault(faults.QUERY_EVALUATION, f"'{shown(tenant)}' is no tenant id")
     value = yield from walker.value(node.payload, site)
+    payload = _payload_text(node, value)
+    update = walker.frontier.update(key, INVOKE, "START", name, site.scope)
+    update["Payload"] = payload
+    update["ChainedInvokeOptions"] = {"FunctionName": function}
+    if tenant is not None:
+        update["ChainedInvokeOptions"]["TenantId"] = tenant
+
+
+def _start_child(walker: Walker, node: ChildWorkflow, site: Site, key: str, name: str) -> Steps[None]:
+    function, is_shared = walker.child(node.workflow)
+    value = yield from walker.value(node.payload, site)
+    if is_shared:
+        value = {"$workflow": node.workflow, "input": value}
+    payload = _payload_text(node, value)
+    update = walker.frontier.update(key, INVOKE, "START", name, site.scope)
+    update["Payload"] = payload
+    update["ChainedInvokeOptions"] = {"FunctionName": function}
+
+
+def _payload_text(node: Node, value: Json) -> str:
     try:
         payload = values.to_text(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise Fault(faults.QUERY_EVALUATION, f"Failed to serialize invoke payload: {error}") from error
     if (size := values.size_bytes(payload)) > wire.INVOKE_PAYLOAD_MAX_BYTES:
         raise too_large(f"the payload of '{node.name}'", size, wire.INVOKE_PAYLOAD_MAX_BYTES)
-    update = walker.frontier.update(key, INVOKE, "START", name, site.scope.parent_id)
-    update["Payload"] = payload
-    update["ChainedInvokeOptions"] = {"FunctionName": function}
-    if tenant is not None:
-        update["ChainedInvokeOptions"]["TenantId"] = tenant
+    return payload
 
 
 def _invoke_result(operation: Operation) -> Lazy:
@@ -109,17 +154,17 @@ def _invoke_result(operation: Operation) -> Lazy:
         raise Fault(faults.RESULT_INVALID, f"Failed to deserialize invoke result: {error}") from error
 
 
-# step ----------------------------------------------------------------------------------------------------------------
+# step, aws, http -----------------------------------------------------------------------------------------------------
 
 
-def step(walker: Walker, node: Step, site: Site) -> Steps[None]:
-    """Run the handler, or answer from the record; retries happen in place (protocol.md 5.1)."""
+def work(walker: Walker, node: Work, site: Site) -> Steps[None]:
+    """Have the work done, or answer from the record; retries happen in place (protocol.md 5.1)."""
     frontier = walker.frontier
-    name = node.name if node.label is None else (yield from walker.label(node.label, node, site))
+    name = site.wire if node.label is None else (yield from walker.label(node.label, site))
     key = frontier.key(site.path)
     result: Lazy | None = None
     while result is None:
-        operation = frontier.recorded(key, STEP, name, node, site.path)
+        operation = frontier.recorded(key, STEP, name, node, site.path, site.scope)
         if operation is None or operation["Status"] in ("STARTED", "READY"):
             result = yield from _attempt(walker, node, site, name, operation)
             continue
@@ -130,21 +175,21 @@ def step(walker: Walker, node: Step, site: Site) -> Steps[None]:
                 yield key
             case "SUCCEEDED":
                 site.attempt = max(1, details.get("Attempt", 1))
-                result = Lazy(text=details["Result"]) if "Result" in details else NULL
+                result = Lazy(text=details["Result"], load=walker.load) if "Result" in details else NULL
             case _:
                 site.timeline.passed(key)
                 site.attempt = max(1, details.get("Attempt", 1))
                 raise faults.step_fault(details.get("Error"), state=node.name, attempt=site.attempt)
     site.timeline.passed(key)
     site.renew()
-    yield from walker.keep(node, site, result, frontier.operations.get(key))
+    yield from walker.keep(node, site, result, key)
 
 
-def _attempt(walker: Walker, node: Step, site: Site, name: str, operation: Operation | None) -> Steps[Lazy | None]:
-    """Make one attempt; return the stored result, or None when the step is to be looked at again (a retry).
+def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Operation | None) -> Steps[Lazy | None]:
+    """Make one attempt; return the stored result, or None when the state is to be looked at again (a retry).
 
     Raises:
-        Fault: the step has failed for good, and this is recorded; or its payload has no value and nothing is started.
+        Fault: the work has failed for good, and this is recorded; or its payload has no value and nothing is started.
     """
     frontier = walker.frontier
     key = frontier.key(site.path)
@@ -156,35 +201,54 @@ def _attempt(walker: Walker, node: Step, site: Site, name: str, operation: Opera
         if was_running and node.semantics == "at_most_once":
             completion = Completion(operation_id=key, fault=_interrupted(node, site.attempt))
         else:
-            payload = yield from walker.value(node.payload, site)
+            call = yield from _call(walker, node, site, key)
             if not was_running:
-                frontier.update(key, STEP, "START", name, site.scope.parent_id)
-            completion = yield from frontier.call(_call(node, site, key, payload))
-        text = yield from _projected(walker, node, site, completion)
+                frontier.update(key, STEP, "START", name, site.scope)
+            completion = yield from frontier.call(call)
+        text = stored_text((yield from _projected(walker, node, site, completion)))
+        _check_size(walker, text, node)
     except Fault as raised:
         if operation is None and not frontier.has_started(key):
             raise
         fault = raised
     else:
-        frontier.update(key, STEP, "SUCCEED", name, site.scope.parent_id)["Payload"] = text
+        frontier.update(key, STEP, "SUCCEED", name, site.scope)["Payload"] = text
         return Lazy(text=text)
     yield from _attempt_failed(walker, node, site, name, fault, completion)
     return None
 
 
-def _call(node: Step, site: Site, key: str, payload: Json) -> Call:
+def _call(walker: Walker, node: Work, site: Site, key: str) -> Steps[Call]:
+    program = _argument(node)
+    names = secrets_in(program)
+    declared = site.scope.world.plan.secrets
+    timeout = None if node.timeout is None else (yield from walker.seconds(node.timeout, site, "timeout"))
     return Call(
         operation_id=key,
         node=node,
         path=site.path,
-        payload=payload,
+        payload=None if names else (yield from walker.value(program, site)),
         attempt=site.attempt,
         idempotency_key=site.idempotency_key,
+        timeout_seconds=timeout,
+        fill=partial(_filled, program, site, names) if names else None,
+        secrets={secret: declared[secret] for secret in names},
     )
 
 
-def _projected(walker: Walker, node: Step, site: Site, completion: Completion) -> Steps[str]:
-    """Return what is stored of a step's result; an error here fails the step itself (rule 18)."""
+def _argument(node: Work) -> Program:
+    if isinstance(node, Step):
+        return node.payload
+    return node.params if isinstance(node, Aws) else node.request
+
+
+def _filled(program: Program, site: Site, names: Sequence[str], secret: Callable[[str], str]) -> Json:
+    # Inside the operation: nothing of this ever reaches the record.
+    return evaluated(program, site.knowing({secret_root(name): secret(name) for name in names}))
+
+
+def _projected(walker: Walker, node: Work, site: Site, completion: Completion) -> Steps[Json]:
+    """Return what is kept of a result; an error here fails the work itself (rule 18)."""
     if completion.fault is not None:
         raise completion.fault
     result = completion.result
@@ -193,14 +257,18 @@ def _projected(walker: Walker, node: Step, site: Site, completion: Completion) -
         result = yield from walker.value(node.output, site)
     if node.result_schema is not None:
         walker.check(node.result_schema, result, faults.RESULT_INVALID, f"the result of '{node.name}'")
-    text = stored_text(result)
-    if (size := values.size_bytes(text)) > wire.STEP_RESULT_MAX_BYTES:
-        raise too_large(f"the result of '{node.name}'", size, wire.STEP_RESULT_MAX_BYTES)
-    return text
+    return result
+
+
+def _check_size(walker: Walker, text: str, node: Node) -> None:
+    """Refuse a result that cannot be kept: in the record, or beside it (rules 42, 45)."""
+    limit = wire.STEP_RESULT_MAX_BYTES if walker.load is None else wire.OFFLOADED_RESULT_MAX_BYTES
+    if (size := values.size_bytes(text)) > limit:
+        raise too_large(f"the result of '{node.name}'", size, limit)
 
 
 def _attempt_failed(
-    walker: Walker, node: Step, site: Site, name: str, fault: Fault, completion: Completion
+    walker: Walker, node: Work, site: Site, name: str, fault: Fault, completion: Completion
 ) -> Steps[None]:
     """Record a failed attempt: RETRY with a delay, or FAIL and raise."""
     frontier = walker.frontier
@@ -209,23 +277,31 @@ def _attempt_failed(
     # From here on the fault is what a replay will read (rule 67).
     fault = faults.step_fault(error, state=node.name, attempt=site.attempt)
     operation = frontier.operations.get(key)
-    elapsed = _elapsed_seconds(operation.get("StartTimestamp") if operation else None, completion.ended_at)
+    elapsed = elapsed_seconds(operation.get("StartTimestamp") if operation else None, completion.ended_at)
     delay = yield from walker.retry_seconds(node.retry, fault, site, key=key, elapsed_seconds=elapsed)
+    if delay is not None and (exceeded := frontier.exceeded(site.scope)) is not None:
+        # The platform counts a retry as an operation, too.
+        error, delay = wire.error_from_fault(exceeded), None
+        fault = faults.step_fault(error, state=node.name, attempt=site.attempt)
     if delay is None:
-        frontier.update(key, STEP, "FAIL", name, site.scope.parent_id)["Error"] = error
+        frontier.update(key, STEP, "FAIL", name, site.scope)["Error"] = error
         site.timeline.passed(key)
         raise fault
-    update = frontier.update(key, STEP, "RETRY", name, site.scope.parent_id)
+    update = frontier.update(key, STEP, "RETRY", name, site.scope)
     update["Error"] = error
     update["StepOptions"] = {"NextAttemptDelaySeconds": delay}
-    yield from frontier.answers()
-    if frontier.operations[key]["Status"] == "STARTED":
-        # Going on would run the attempt again that has just been recorded as failed.
+    yield from _again(walker, key)
+
+
+def _again(walker: Walker, key: str) -> Steps[None]:
+    yield from walker.frontier.answers()
+    if walker.frontier.operations[key]["Status"] == "STARTED":
+        # Going on would run the attempt again that has just been recorded as over.
         raise incomplete_reply()
 
 
-def _interrupted(node: Step, attempt: int) -> Fault:
-    message = f"attempt {attempt} of step '{node.name}' was interrupted; it may have had its effect"
+def _interrupted(node: Work, attempt: int) -> Fault:
+    message = f"attempt {attempt} of {node.TYPE} '{node.name}' was interrupted; it may have had its effect"
     return Fault(faults.STEP_INTERRUPTED, message)
 
 
@@ -235,18 +311,21 @@ def _interrupted(node: Step, attempt: int) -> Fault:
 def wait(walker: Walker, node: Wait, site: Site) -> Steps[None]:
     """Wait; what is recorded counts, whatever the duration says today. What is over already costs nothing."""
     frontier = walker.frontier
-    name = node.name if node.label is None else (yield from walker.label(node.label, node, site))
+    name = site.wire if node.label is None else (yield from walker.label(node.label, site))
     key = frontier.key(site.path)
-    operation = frontier.recorded(key, WAIT, name, node, site.path)
+    operation = frontier.operations.get(key)
     if operation is None:
+        # Looked at before it is come past: a wait that costs nothing leaves no operation, in a closed context neither.
         seconds = yield from _wait_seconds(walker, node, site)
         if seconds <= 0:
             yield from walker.finish(node, site, NULL)
             return
-        operation = yield from _start_wait(walker, key, name, seconds, site)
-    operation = yield from _ended(walker, key, site.path, operation)
+    operation = frontier.recorded(key, WAIT, name, node, site.path, site.scope)
+    if operation is None:
+        operation = yield from started_wait(walker, key, name, seconds, site.scope)
+    yield from ended(walker, key, site.path, operation)
     site.timeline.passed(key)
-    yield from walker.finish(node, site, NULL, operation)
+    yield from walker.finish(node, site, NULL, key)
 
 
 def _wait_seconds(walker: Walker, node: Wait, site: Site) -> Steps[int]:
@@ -263,32 +342,286 @@ def _wait_seconds(walker: Walker, node: Wait, site: Site) -> Steps[int]:
     return math.ceil(duration_seconds(ahead, "until"))
 
 
-def pause(walker: Walker, path: str, name: str, seconds: int, node: Node, site: Site) -> Steps[None]:
-    """Wait as a helper of a state: with a path of its own, and unseen by `context.now` (rule 64)."""
-    key = walker.frontier.key(path)
-    name = wire_name(name)
-    operation = walker.frontier.recorded(key, WAIT, name, node, path)
-    if operation is None:
-        operation = yield from _start_wait(walker, key, name, seconds, site)
-    yield from _ended(walker, key, path, operation)
+# wait_for_callback ---------------------------------------------------------------------------------------------------
 
 
-def _start_wait(walker: Walker, key: str, name: str, seconds: int, site: Site) -> Steps[Operation]:
-    walker.frontier.update(key, WAIT, "START", name, site.scope.parent_id)["WaitOptions"] = {"WaitSeconds": seconds}
-    yield key
-    return walker.frontier.operations[key]
+def callback(walker: Walker, node: WaitForCallback, site: Site) -> Steps[None]:
+    """Wait for an answer from outside, with a single operation; `submit` needs a context, see contexts.py."""
+    name = site.wire if node.label is None else (yield from walker.label(node.label, site))
+    yield from attempts(walker, node, site, name, lambda: _callback(walker, node, site, name))
 
 
-def _ended(walker: Walker, key: str, path: str, operation: Operation) -> Steps[Operation]:
-    """Wait until an operation is finished."""
+def _callback(walker: Walker, node: WaitForCallback, site: Site, name: str) -> Steps[None]:
+    path = site.attempt_path
+    operation = yield from started_callback(walker, node, site, name, path, site.scope)
+    operation = yield from ended(walker, operation["Id"], path, operation)
+    site.timeline.passed(operation["Id"])
+    yield from walker.finish(node, site, answer(operation, node, site), operation["Id"])
+
+
+def started_callback(
+    walker: Walker, node: WaitForCallback, site: Site, name: str, path: str, scope: Scope
+) -> Steps[Operation]:
+    """Return the callback's operation, started if it was not; the service has given it an id by then."""
     frontier = walker.frontier
-    while operation["Status"] not in TERMINAL:
-        frontier.see(key, path, operation)
+    key = frontier.key(path)
+    operation = frontier.recorded(key, CALLBACK, name, node, path, scope)
+    if operation is None:
+        options: wire.CallbackOptions = {}
+        if node.timeout is not None:
+            options["TimeoutSeconds"] = yield from _limit(walker, node.timeout, site, "timeout")
+        if node.heartbeat_timeout is not None:
+            limit = yield from _limit(walker, node.heartbeat_timeout, site, "heartbeat_timeout")
+            options["HeartbeatTimeoutSeconds"] = limit
+        frontier.update(key, CALLBACK, "START", name, scope)["CallbackOptions"] = options
+        frontier.see_start(key, path)
         yield key
         operation = frontier.operations[key]
-    frontier.see(key, path, operation)
     return operation
 
 
-def _elapsed_seconds(began: int | None, ended: int | None) -> float | None:
-    return None if began is None or ended is None else (ended - began) / 1000
+def _limit(walker: Walker, program: Program, site: Site, what: str) -> Steps[int]:
+    return max(1, math.ceil((yield from walker.seconds(program, site, what))))
+
+
+def answer(operation: Operation, node: WaitForCallback, site: Site) -> Lazy:
+    """Return what was answered.
+
+    Raises:
+        Fault: there was no answer in time, a failure was reported, or the answer is not JSON (rule 12).
+    """
+    if operation["Status"] != "SUCCEEDED":
+        raise faults.callback_fault(operation, state=node.name, attempt=site.attempt)
+    text = operation.get("CallbackDetails", {}).get("Result")
+    if text is None:
+        return NULL
+    if node.result_format == "text":
+        return Lazy(text)
+    try:
+        return Lazy(values.from_text(text))
+    except values.ValueRefusedError as error:
+        raise Fault(faults.RESULT_INVALID, f"the answer to '{node.name}' is not JSON: {error}") from error
+
+
+# wait_for_condition --------------------------------------------------------------------------------------------------
+
+_POLL: Final = "$poll"
+
+
+def condition(walker: Walker, node: WaitForCondition, site: Site) -> Steps[None]:
+    """Check until the condition holds; every check is an attempt in place (protocol.md 5.5)."""
+    name = site.wire if node.label is None else (yield from walker.label(node.label, site))
+    yield from attempts(walker, node, site, name, lambda: _condition(walker, node, site, name))
+
+
+def _condition(walker: Walker, node: WaitForCondition, site: Site, name: str) -> Steps[None]:
+    frontier = walker.frontier
+    path = site.attempt_path
+    key = frontier.key(path)
+    text: str | None = None
+    while text is None:
+        operation = frontier.recorded(key, CONDITION, name, node, path, site.scope)
+        if operation is None or operation["Status"] in ("STARTED", "READY"):
+            text = yield from _polled(walker, node, site, name, operation)
+            continue
+        frontier.see(key, path, operation)
+        details = operation.get("StepDetails", {})
+        match operation["Status"]:
+            case "PENDING":
+                yield key
+            case "SUCCEEDED":
+                text = details.get("Result", "null")
+            case _:
+                site.timeline.passed(key)
+                raise faults.step_fault(
+                    details.get("Error"), state=node.name, attempt=max(1, details.get("Attempt", 1))
+                )
+    site.timeline.passed(key)
+    yield from walker.finish(node, site, Lazy(text=text, load=walker.load), key)
+
+
+def _polled(
+    walker: Walker, node: WaitForCondition, site: Site, name: str, operation: Operation | None
+) -> Steps[str | None]:
+    """Check once; return the value as stored when the condition holds, None when it is to be looked at again.
+
+    Raises:
+        Fault: the condition has failed for good, and this is recorded; or nothing was started.
+    """
+    frontier = walker.frontier
+    check = node.check
+    key = frontier.key(site.attempt_path)
+    details = operation.get("StepDetails", {}) if operation else {}
+    number = details.get("Attempt", 0) + 1
+    before = _Poll.from_text(_fetched(walker, details.get("Result")))
+    if before is None:
+        before = _Poll((yield from walker.value(node.initial, site)) if node.initial is not None else None)
+    was_running = operation is not None and operation["Status"] == "STARTED"
+    polling = site.knowing({"previous": before.previous})
+    polling.attempt = number
+    completion = Completion(operation_id=key)
+    try:
+        if was_running and check.semantics == "at_most_once":
+            completion = Completion(operation_id=key, fault=_interrupted(check, number))
+        else:
+            call = yield from _call(walker, check, polling, key)
+            if not was_running:
+                frontier.update(key, CONDITION, "START", name, site.scope)
+                if operation is None and node.timeout is not None:
+                    # The deadline counts from the recorded start (rule 74).
+                    yield from frontier.answers()
+            completion = yield from frontier.call(call)
+        result = yield from _projected(walker, check, polling, completion)
+        text = stored_text(result)
+        _check_size(walker, text, node)
+        polling.extra["result"] = result
+        is_met = yield from walker.holds(node.until, polling)
+    except Fault as raised:
+        if operation is None and not frontier.has_started(key):
+            raise
+        fault: Fault | None = raised
+        text, is_met = "", False
+    else:
+        fault = None
+    if is_met:
+        frontier.update(key, CONDITION, "SUCCEED", name, site.scope)["Payload"] = text
+        return text
+    yield from _not_yet(walker, node, site, name, polling, before, completion, fault, text)
+    return None
+
+
+def _not_yet(  # noqa: PLR0913, PLR0917 - what is known of a check that did not end the waiting
+    walker: Walker,
+    node: WaitForCondition,
+    site: Site,
+    name: str,
+    polling: Site,
+    before: _Poll,
+    completion: Completion,
+    fault: Fault | None,
+    text: str,
+) -> Steps[None]:
+    """Record that it is to be checked again, or raise."""
+    frontier = walker.frontier
+    key = completion.operation_id
+    left = yield from _seconds_left(walker, node, site, key, completion)
+    if fault is not None:
+        after, delay = yield from _after_failure(walker, node, polling, before, fault, completion, key)
+        text = after.to_text()
+    else:
+        delay, fault = yield from _after_no(walker, node, polling, left)
+    if delay is not None and (exceeded := frontier.exceeded(site.scope)) is not None:
+        delay, fault = None, exceeded
+    if delay is None or (left is not None and left <= 0):
+        raise _gave_up(walker, node, site, name, polling.attempt, fault or _late(node))
+    update = frontier.update(key, CONDITION, "RETRY", name, site.scope)
+    update["Payload"] = text
+    # The last check is made at the deadline (rule 58).
+    update["StepOptions"] = {"NextAttemptDelaySeconds": delay if left is None else max(1, min(delay, math.ceil(left)))}
+    yield from _again(walker, key)
+
+
+def _fetched(walker: Walker, text: str | None) -> str | None:
+    if text is not None and walker.load is not None and is_apart(text):
+        return walker.load(values.from_text(text))
+    return text
+
+
+class _Poll:
+    """What is kept between two checks: the value of the last good one and, after failures, how many there were.
+
+    Args:
+        previous: that value.
+        failures: failures in a row since.
+        since: when the first of them was made, epoch milliseconds, or None.
+    """
+
+    __slots__ = ("failures", "previous", "since")
+
+    def __init__(self, previous: Json, failures: int = 0, since: int | None = None) -> None:
+        self.previous = previous
+        self.failures = failures
+        self.since = since
+
+    @classmethod
+    def from_text(cls, text: str | None) -> _Poll | None:
+        """Return what was kept, or None when nothing was (rules 40, 74)."""
+        if text is None:
+            return None
+        value = stored_value(text)
+        if text.startswith(f'{{"{_POLL}"') and isinstance(value, dict) and len(value) == 1:
+            kept = cast("Object", value[_POLL])
+            return cls(kept["previous"], cast("int", kept["failures"]), cast("int | None", kept["since"]))
+        return cls(value)
+
+    def to_text(self) -> str:
+        kept: Object = {"previous": self.previous, "failures": self.failures, "since": self.since}
+        return values.to_text({_POLL: kept})
+
+
+def _after_failure(
+    walker: Walker,
+    node: WaitForCondition,
+    polling: Site,
+    before: _Poll,
+    fault: Fault,
+    completion: Completion,
+    key: str,
+) -> Steps[tuple[_Poll, int | None]]:
+    """Return what is kept after a check that failed, and in how many seconds it is repeated, or None."""
+    began = before.since if before.since is not None else completion.ended_at
+    after = _Poll(before.previous, before.failures + 1, began)
+    known = faults.step_fault(wire.error_from_fault(fault), state=node.name, attempt=polling.attempt)
+    number, polling.attempt = polling.attempt, after.failures
+    elapsed = elapsed_seconds(began, completion.ended_at)
+    delay = yield from walker.retry_seconds(node.check.retry, known, polling, key=key, elapsed_seconds=elapsed)
+    polling.attempt = number
+    return after, delay
+
+
+def _after_no(
+    walker: Walker, node: WaitForCondition, polling: Site, left: float | None
+) -> Steps[tuple[int | None, Fault | None]]:
+    """Return in how many seconds a check is repeated whose condition does not hold; without that, why not."""
+    if node.is_limited and polling.attempt >= node.poll.max_attempts:
+        message = f"the condition of '{node.name}' did not hold in {polling.attempt:,} checks"
+        return None, Fault(faults.CONDITION_NOT_MET, message)
+    if left is not None and left <= 0:
+        return None, None
+    poll: Retrier = node.poll
+    if walker.frontier.is_unanswered and retries.reads_time(poll):
+        yield from walker.frontier.answers()
+    execution = polling.scope.world.execution["Id"]
+    delay = retries.pause_seconds(
+        poll,
+        polling.attempt,
+        seed=f"{execution}\n{polling.path}\n{polling.attempt}",
+        seconds=lambda program: duration_seconds(evaluated(program, polling), "a duration of the condition"),
+    )
+    return delay, None
+
+
+def _seconds_left(
+    walker: Walker, node: WaitForCondition, site: Site, key: str, completion: Completion
+) -> Steps[float | None]:
+    """Return the time to the deadline when the check ended, or None without one."""
+    if node.timeout is None or completion.ended_at is None:
+        return None
+    limit = yield from walker.seconds(node.timeout, site, "timeout")
+    operation = walker.frontier.operations.get(key)
+    elapsed = elapsed_seconds(operation.get("StartTimestamp") if operation else None, completion.ended_at)
+    return limit - (elapsed or 0.0)
+
+
+def _late(node: WaitForCondition) -> Fault:
+    return Fault(faults.TIMEOUT, f"the condition of '{node.name}' did not hold in time")
+
+
+def _gave_up(walker: Walker, node: WaitForCondition, site: Site, name: str, number: int, fault: Fault) -> Fault:
+    """Record that a condition has failed; return the fault as a replay will see it."""
+    frontier = walker.frontier
+    key = frontier.key(site.attempt_path)
+    error = wire.error_from_fault(fault)
+    frontier.update(key, CONDITION, "FAIL", name, site.scope)["Error"] = error
+    site.timeline.passed(key)
+    return faults.step_fault(error, state=node.name, attempt=number)

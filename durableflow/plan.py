@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 from dataclasses import MISSING, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 from durableflow import values
 from durableflow.errors import Diagnostic, UsageError
@@ -35,10 +35,24 @@ ENGINE: Final = 1
 """Revision of the replay rules, recorded in a plan when it is compiled (style.md 6)."""
 
 Jitter: TypeAlias = Literal["full", "half", "none"]
+Semantics: TypeAlias = Literal["at_least_once", "at_most_once"]
+OnError: TypeAlias = Literal["continue", "fail"]
 Place: TypeAlias = tuple[int, int, int, int]
 NOWHERE: Final[Place] = (1, 1, 1, 1)
+_SECRET: Final = "secret:"  # noqa: S105 - the beginning of a name, no secret
 END: Final = "end"
 """As a `next`: leave this list of states."""
+
+
+def secret_root(name: str) -> str:
+    """Return the root name that `secret('name')` has become in a compiled template; no author can write it."""
+    return _SECRET + name
+
+
+def secrets_in(program: Program) -> tuple[str, ...]:
+    """Return the names of the secrets that a template reads."""
+    roots = (path[0] for path in program.references)
+    return tuple(root.removeprefix(_SECRET) for root in roots if isinstance(root, str) and root.startswith(_SECRET))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +95,23 @@ class Node:
     assign: Mapping[str, Program] = field(default_factory=dict[str, Program])
     label: Program | None = None
     catch: tuple[Catcher, ...] = ()
+    compensate: States | None = None
     next: str | None = None
+    renamed_from: tuple[str, ...] = ()
     result_schema: Json = None
     at: Place = NOWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Invoke(Node):
+class Retried(Node):
+    """A state that may be tried again and may have a time limit for each attempt (rules 23, 69)."""
+
+    retry: tuple[Retrier, ...] = ()
+    timeout: Program | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoke(Retried):
     """A chained invoke; `allow` are the function names or ARN patterns that a templated `function` may give."""
 
     TYPE: ClassVar[str] = "invoke"
@@ -96,19 +120,59 @@ class Invoke(Node):
     payload: Program
     tenant_id: Program | None = None
     allow: tuple[str, ...] = ()
-    retry: tuple[Retrier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step(Node):
+class Step(Retried):
     """A Python handler, `package.module:function`."""
 
     TYPE: ClassVar[str] = "step"
 
     handler: str
     payload: Program
-    semantics: Literal["at_least_once", "at_most_once"] = "at_least_once"
-    retry: tuple[Retrier, ...] = ()
+    semantics: Semantics = "at_least_once"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aws(Retried):
+    """An AWS API call; `params` gives an object."""
+
+    TYPE: ClassVar[str] = "aws"
+
+    service: str
+    action: str
+    params: Program
+    semantics: Semantics = "at_least_once"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http(Retried):
+    """An HTTP request; `request` gives `{method, url, headers, query}` and perhaps `body`.
+
+    `success` are ranges of statuses, both ends included.
+    """
+
+    TYPE: ClassVar[str] = "http"
+
+    request: Program
+    success: tuple[tuple[int, int], ...] = ((200, 299),)
+    redirects: int = 0
+    semantics: Semantics = "at_least_once"
+
+
+Work: TypeAlias = Step | Aws | Http
+"""What is done by a worker, as attempts of a STEP operation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildWorkflow(Retried):
+    """Another workflow: as an execution of its own, or, where `inline` holds its Plan, as a part of this one."""
+
+    TYPE: ClassVar[str] = "workflow"
+
+    workflow: str
+    payload: Program
+    inline: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +186,38 @@ class Wait(Node):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitForCallback(Retried):
+    """An answer from outside; `submit` are the states that tell somebody the callback id."""
+
+    TYPE: ClassVar[str] = "wait_for_callback"
+
+    submit: States | None = None
+    heartbeat_timeout: Program | None = None
+    result_format: Literal["json", "text"] = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitForCondition(Retried):
+    """A check that is repeated until a condition holds.
+
+    Args:
+        check: what is done; its `name` is the state's.
+        until: the condition on the check's result.
+        initial: what `previous` is in the first check.
+        poll: interval, back-off, jitter and number of the checks.
+        is_limited: whether `poll.max_attempts` counts; without it there is no limit.
+    """
+
+    TYPE: ClassVar[str] = "wait_for_condition"
+
+    check: Work
+    until: Program
+    poll: Retrier
+    initial: Program | None = None
+    is_limited: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
     """One entry of `choices`: states to run, or a sibling of the choice to go to."""
 
@@ -132,7 +228,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice(Node):
+class Choice(Retried):
     """The first arm whose condition holds; without one, `default`; without that, on."""
 
     TYPE: ClassVar[str] = "choice"
@@ -142,16 +238,28 @@ class Choice(Node):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block(Node):
-    """A list of states with a scope for errors; transparent to identity."""
+class Block(Retried):
+    """A list of states with a scope for errors; transparent to identity unless it has a context.
+
+    Args:
+        states: the states.
+        finally_: run once when the block has ended, well or badly.
+        on_error: what a compensation that fails means (rule 39).
+        context: whether it has a context of its own, and its states and variables are hidden (rules 31, 62).
+        is_replayed: whether that context is replayed because there is `compensate` in it.
+    """
 
     TYPE: ClassVar[str] = "block"
 
     states: States
+    finally_: States | None = None
+    on_error: OnError = "continue"
+    context: bool = False
+    is_replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loop(Node):
+class Loop(Retried):
     """`while` is tested before, `until` after each iteration (rule 29)."""
 
     TYPE: ClassVar[str] = "loop"
@@ -162,6 +270,53 @@ class Loop(Node):
     until: Program | None = None
     delay: Program | None = None
     on_limit: Literal["fail", "continue"] = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """When a map or parallel is decided (rules 34, 59)."""
+
+    min_successful: int | None = None
+    tolerated_failure_count: int | None = None
+    tolerated_failure_percentage: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FanOut(Retried):
+    """What map and parallel have in common.
+
+    Args:
+        max_concurrency: how many slots may be in flight, the suspended ones included; None is all.
+        completion: None means that the first failure decides.
+        is_nested: whether each slot has a context of its own (rule 32).
+        is_replayed: whether its contexts are replayed because there is `compensate` in it (rule 31).
+    """
+
+    max_concurrency: int | None = None
+    completion: Completion | None = None
+    is_nested: bool = False
+    is_replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallel(FanOut):
+    """Lists of states by branch name; the result is an object keyed by branch."""
+
+    TYPE: ClassVar[str] = "parallel"
+
+    branches: Mapping[str, States]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Map(FanOut):
+    """A list of states for each item, or for each batch of `batch_size` items."""
+
+    TYPE: ClassVar[str] = "map"
+
+    items: Program
+    states: States
+    item_name: Program | None = None
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,11 +344,26 @@ class Fail(Node):
     data: Program | None = None
 
 
-AnyNode: TypeAlias = Invoke | Step | Wait | Choice | Block | Loop | Pass | Succeed | Fail
+AnyNode: TypeAlias = (
+    Invoke
+    | Step
+    | Aws
+    | Http
+    | ChildWorkflow
+    | Wait
+    | WaitForCallback
+    | WaitForCondition
+    | Choice
+    | Block
+    | Loop
+    | Parallel
+    | Map
+    | Pass
+    | Succeed
+    | Fail
+)
 
-NODE_TYPES: Final[dict[str, type[AnyNode]]] = {
-    kind.TYPE: kind for kind in (Invoke, Step, Wait, Choice, Block, Loop, Pass, Succeed, Fail)
-}
+NODE_TYPES: Final[dict[str, type[AnyNode]]] = {kind.TYPE: kind for kind in get_args(AnyNode)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +407,11 @@ class Plan:
         output: the workflow's output; without one it is the result of the last top-level state.
         vars: initial workflow variables.
         env: names of the environment that templates may read.
+        secrets: where the secrets come from on AWS, by name.
+        timeout: how long the top-level states may take.
         catch: the workflow's own catchers.
+        finally_: states that run once when the others have ended, well or badly.
+        on_error: what a compensation that fails means (rule 39).
     """
 
     name: str
@@ -250,7 +424,11 @@ class Plan:
     output: Program | None = None
     vars: Mapping[str, Program] = field(default_factory=dict[str, Program])
     env: tuple[str, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
+    timeout: Program | None = None
     catch: tuple[Catcher, ...] = ()
+    finally_: States | None = None
+    on_error: OnError = "continue"
 
     @cached_property
     def operation_ids(self) -> OperationIds:
@@ -266,6 +444,24 @@ class Plan:
         """Return a place as a span of the workflow's file (without its text)."""
         return Span(source=Source(name=self.file), start=Mark(*place[:2]), end=Mark(*place[2:]))
 
+    def nodes(self) -> Iterator[AnyNode]:
+        """Give every node, outer before inner, in the order of the file; not those of inline workflows."""
+        yield from walk(self.states)
+        for catcher in self.catch:
+            if catcher.states:
+                yield from walk(catcher.states)
+        if self.finally_:
+            yield from walk(self.finally_)
+
+    def place_of(self, state: str | None) -> Span | None:
+        """Return where a state stands, be it in an inline workflow, or None."""
+        for node in self.nodes():
+            if node.name == state:
+                return self.span(node.at)
+            if isinstance(node, ChildWorkflow) and node.inline and (found := node.inline.place_of(state)):
+                return found
+        return None
+
     def to_json(self) -> Object:
         """Return the plan as a JSON object that :func:`from_json` reads back."""
         return {"format": FORMAT, "digest": self.digest, **_to_object(self, places=True)}
@@ -280,20 +476,22 @@ def walk(states: States) -> Iterator[AnyNode]:
 
 
 def _inner(node: AnyNode) -> Iterator[States]:
+    lists: list[States | None] = []
     match node:
-        case Block() | Loop():
-            yield node.states
+        case Block():
+            lists = [node.states, node.finally_]
+        case Loop() | Map():
+            lists = [node.states]
         case Choice():
-            for arm in node.choices:
-                if arm.states:
-                    yield arm.states
-            if node.default:
-                yield node.default
+            lists = [*(arm.states for arm in node.choices), node.default]
+        case Parallel():
+            lists = list(node.branches.values())
+        case WaitForCallback():
+            lists = [node.submit]
         case _:
             pass
-    for catcher in node.catch:
-        if catcher.states:
-            yield catcher.states
+    lists += [*(catcher.states for catcher in node.catch), node.compensate]
+    yield from filter(None, lists)
 
 
 # JSON: each field name has one form wherever it appears.
@@ -301,12 +499,13 @@ def _inner(node: AnyNode) -> Iterator[States]:
 _PROGRAM = frozenset(
     {
         "when", "output", "label", "function", "payload", "tenant_id", "duration", "until", "while_", "delay",
-        "error", "cause", "data", "interval", "increment", "max_delay", "max_duration",
+        "error", "cause", "data", "interval", "increment", "max_delay", "max_duration", "timeout", "params", "request",
+        "heartbeat_timeout", "initial", "items", "item_name",
     }
 )  # fmt: skip
 _PROGRAMS = frozenset({"assign", "vars"})
-_STATES = frozenset({"states", "default"})
-_TEXTS = frozenset({"errors", "allow", "env"})
+_STATES = frozenset({"states", "default", "compensate", "finally_", "submit"})
+_TEXTS = frozenset({"errors", "allow", "env", "renamed_from"})
 
 _T = TypeVar("_T")
 
@@ -335,7 +534,7 @@ def _to_json(value: object, *, places: bool) -> Json:
         return value.tree
     if isinstance(value, States):
         return [_to_object(node, places=places) for node in value.nodes]
-    if isinstance(value, (Arm, Catcher, Retrier)):
+    if isinstance(value, (Node, Plan, Arm, Catcher, Completion, Retrier)):
         return _to_object(value, places=places)
     if isinstance(value, tuple):
         return [_to_json(item, places=places) for item in cast("tuple[object, ...]", value)]
@@ -354,6 +553,18 @@ def _states(data: Json) -> States:
 
 def _programs(data: Json) -> dict[str, Program]:
     return {name: Program(tree) for name, tree in cast("Object", data).items()}
+
+
+def _branches(data: Json) -> dict[str, States]:
+    return {name: _states(states) for name, states in cast("Object", data).items()}
+
+
+def _one(kind: type[_T]) -> Callable[[Json], _T]:
+    return lambda data: _from_object(kind, cast("Object", data))
+
+
+def _ranges(data: Json) -> tuple[tuple[Json, ...], ...]:
+    return tuple(tuple(cast("list[Json]", item)) for item in cast("list[Json]", data))
 
 
 def _several(kind: type[_T]) -> Callable[[Json], tuple[_T, ...]]:
@@ -377,8 +588,14 @@ _READERS: Final[dict[str, Callable[[Json], object]]] = {
     "retry": _several(Retrier),
     "catch": _several(Catcher),
     "choices": _several(Arm),
+    "branches": _branches,
+    "completion": _one(Completion),
+    "poll": _one(Retrier),
+    "check": lambda data: _node(cast("Object", data)),
+    "inline": _one(Plan),
+    "success": _ranges,
 }
-_RENAMED: Final = {"while": "while_"}
+_RENAMED: Final = {"while": "while_", "finally": "finally_"}
 _NOT_FIELDS: Final = frozenset({"type", "format", "digest"})
 
 

@@ -29,12 +29,13 @@ from durableflow.decision import Failed, Pending, Succeeded
 from durableflow.errors import UsageError, diagnostic
 from durableflow.interpreter import decide
 from durableflow.operations import DETAILS, TERMINAL, checked_operation, milliseconds_from_reply
+from durableflow.plan import Aws, Http, Step
 from durableflow.source import Mark, Source, Span, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from durableflow.decision import Decision, Outcome, SchemaCheck
+    from durableflow.decision import Call, Decision, Outcome, SchemaCheck
     from durableflow.errors import ReplayError
     from durableflow.operations import Operation
     from durableflow.plan import Plan
@@ -158,7 +159,7 @@ def decision_object(decision: Decision) -> Object:
             {
                 "operationId": call.operation_id,
                 "state": call.path,
-                "handler": call.node.handler,
+                "handler": _work_of(call),
                 "payload": call.payload,
                 "attempt": call.attempt,
             }
@@ -166,6 +167,17 @@ def decision_object(decision: Decision) -> Object:
         ],
         "outcome": _outcome_object(decision.outcome),
     }
+
+
+def _work_of(call: Call) -> str:
+    """Return what a call is to do, in a word: the handler, the action, or `http`."""
+    match call.node:
+        case Step(handler=handler):
+            return handler
+        case Aws(service=service, action=action):
+            return f"{service}:{action}"
+        case Http():
+            return "http"
 
 
 def _outcome_object(outcome: Outcome | None) -> Json:
@@ -187,7 +199,7 @@ def _upcoming(decision: Decision, operations: Iterable[Operation]) -> Iterator[s
     for update in decision.updates:
         yield f"{update['Action']} {update['Type']} '{shown(update.get('Name') or update['Id'])}'"
     for call in decision.calls:
-        yield f"call {shown(call.node.handler)} for '{shown(call.path)}', attempt {call.attempt}"
+        yield f"call {shown(_work_of(call))} for '{shown(call.path)}', attempt {call.attempt}"
     if isinstance(decision.outcome, Pending):
         for operation in operations:
             if operation["Type"] not in ("EXECUTION", "CONTEXT") and operation["Status"] not in TERMINAL:

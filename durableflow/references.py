@@ -12,11 +12,12 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from durableflow.errors import CODES, Diagnostic, diagnostic
 from durableflow.json_schema import closed_against, schema_problems
 from durableflow.model import (
+    Absent,
     Aws,
     Block,
     Catcher,
@@ -24,6 +25,7 @@ from durableflow.model import (
     Choice,
     Fail,
     Http,
+    HttpCheck,
     Invoke,
     Loop,
     Map,
@@ -40,6 +42,7 @@ from durableflow.model import (
 )
 from durableflow.source import Span, shown
 from durableflow.templates import calls_in, parse_expression, parse_template, references_in
+from durableflow.values import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -55,7 +58,7 @@ if TYPE_CHECKING:
 TEMPLATES_MAX: Final = 20_000
 """Expressions in a file (language.md section 3, rule 9)."""
 
-Role: TypeAlias = Literal["condition", "argument", "assign", "output", "label", "other"]
+Role: TypeAlias = Literal["condition", "items", "argument", "assign", "output", "label", "other"]
 Names: TypeAlias = frozenset[str]
 Finding: TypeAlias = tuple[str, str, str | None]
 """A problem without its place: code, message, hint."""
@@ -75,6 +78,7 @@ class Slot:
         role: what it is for.
         names: the root names that mean something there.
         takes_secrets: whether `secret()` may stand there.
+        result_keys: the keys of `result` there, where the file tells.
     """
 
     path: Path
@@ -83,6 +87,7 @@ class Slot:
     role: Role = "other"
     names: Names = _EVERYWHERE
     takes_secrets: bool = False
+    result_keys: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,9 +202,11 @@ def _state(state: State, path: Path, names: Names) -> Iterator[Slot]:
     yield from _own(state, path, names)
     raw = names | {"result"}
     no_result = isinstance(state, (Pass, Succeed))
-    yield from _written(state, ("output",), path, names if no_result else raw, role="output")
+    keys = _raw_keys(state)
+    yield from _written(state, ("output",), path, names if no_result else raw, role="output", result_keys=keys)
+    keys = _keys(state.output, keys)
     for name, value in state.assign.items():
-        yield Slot(path=(*path, "assign", name), value=value, role="assign", names=raw)
+        yield Slot(path=(*path, "assign", name), value=value, role="assign", names=raw, result_keys=keys)
     if isinstance(state, RetriedState):
         yield from _written(state, ("timeout",), path, names)
         if isinstance(state.retry, tuple):
@@ -220,7 +227,7 @@ def _own(state: State, path: Path, names: Names) -> Iterator[Slot]:
     match state:
         case WaitForCondition():
             yield from _check(state.check, (*path, "check"), names)
-            yield from _expressions(state, ("until",), path, names | {"result"})
+            yield from _expressions(state, ("until",), path, names | {"result"}, result_keys=_raw_keys(state))
         case Choice():
             for i, arm in enumerate(state.choices):
                 yield from _expressions(arm, ("when",), (*path, "choices", i), names)
@@ -230,8 +237,9 @@ def _own(state: State, path: Path, names: Names) -> Iterator[Slot]:
             yield from _expressions(state, ("until",), path, inside | {"result"})
             yield from _written(state, ("delay",), path, inside)
         case Map():
-            yield from _expressions(state, ("items",), path, names)
-            yield from _written(state, ("item_name",), path, names | _of_map(state))
+            yield from _expressions(state, ("items",), path, names, role="items")
+            # A name on the wire, which replay compares: it should not read what can change.
+            yield from _written(state, ("item_name",), path, names | _of_map(state), role="argument")
         case _:
             pass
 
@@ -241,7 +249,7 @@ def _check(check: Check, path: Path, names: Names) -> Iterator[Slot]:
     kinds: dict[str, type[Part]] = {"step": Step, "aws": Aws, "http": Http}
     fields = _ARGUMENTS[kinds[check.type]]
     yield from _written(check, fields, path, seen, role="argument", takes_secrets=True)
-    yield from _written(check, ("output",), path, seen | {"result"}, role="output")
+    yield from _written(check, ("output",), path, seen | {"result"}, role="output", result_keys=_raw_keys(check))
     yield from _written(check, ("timeout",), path, names)
     if isinstance(check.retry, tuple):
         yield from _retriers(check.retry, (*path, "retry"), names)
@@ -263,21 +271,39 @@ def _catchers(catchers: Sequence[Catcher], path: Path, names: Names) -> Iterator
         yield from _written(catcher, ("output",), at, seen, role="output")
 
 
-def _written(
-    part: Part, fields: Iterable[str], path: Path, names: Names, *, role: Role = "other", takes_secrets: bool = False
+def _written(part: Part, fields: Iterable[str], path: Path, names: Names, **facts: Any) -> Iterator[Slot]:
+    for field in fields:
+        if field in part.model_fields_set:
+            yield Slot(path=(*path, field), value=cast("Json", getattr(part, field)), names=names, **facts)
+
+
+def _expressions(
+    part: Part, fields: Iterable[str], path: Path, names: Names, *, role: Role = "condition", **facts: Any
 ) -> Iterator[Slot]:
     for field in fields:
         if field in part.model_fields_set:
-            value = cast("Json", getattr(part, field))
-            yield Slot(path=(*path, field), value=value, role=role, names=names, takes_secrets=takes_secrets)
+            value, at = cast("Json", getattr(part, field)), (*path, field.rstrip("_"))
+            yield Slot(path=at, value=value, is_expression=True, role=role, names=names, **facts)
 
 
-def _expressions(part: Part, fields: Iterable[str], path: Path, names: Names) -> Iterator[Slot]:
-    for field in fields:
-        if field in part.model_fields_set:
-            value = cast("Json", getattr(part, field))
-            at = (*path, field.rstrip("_"))
-            yield Slot(path=at, value=value, is_expression=True, role="condition", names=names)
+def _raw_keys(part: Part) -> tuple[str, ...] | None:
+    """Return the keys of what a state or check gives before its `output`, where the language or the file says them."""
+    match part:
+        case Http() | HttpCheck():
+            return _HTTP_FIELDS
+        case WaitForCondition():
+            return _keys(part.check.output, _raw_keys(part.check))
+        case Parallel():
+            return tuple(part.branches)
+        case _:
+            return None
+
+
+def _keys(output: Json | Absent, raw: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the keys of a (projected) result: those of a written `output` when it is a mapping."""
+    if isinstance(output, Absent):
+        return raw
+    return tuple(output) if isinstance(output, dict) else None
 
 
 # What they may read.
@@ -285,6 +311,9 @@ def _expressions(part: Part, fields: Iterable[str], path: Path, names: Names) ->
 _ERROR_FIELDS: Final = ("name", "message", "data", "state", "attempt", "status", "index", "branch")
 _RECORD_FIELDS: Final = ("result", "status", "error", "started_at", "ended_at")
 _FANNED_FIELDS: Final = (*_RECORD_FIELDS, "failures", "summary")
+_SUMMARY_FIELDS: Final = ("total", "succeeded", "failed", "reason")
+_FAILURE_FIELDS: Final = ("name", "message", "data")
+_HTTP_FIELDS: Final = ("status", "headers", "body")
 _CONTEXT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "execution": ("id", "arn", "name", "start_time"),
     "workflow": ("name", "version", "digest"),
@@ -335,11 +364,15 @@ class Near:
 
     def __call__(self, word: str, known: Collection[str]) -> str | None:
         """Return the question whether it was a similar name, or None when there is none (or no more to spend)."""
+        found = self.closest(word, known)
+        return f"did you mean '{shown(found)}'?" if found is not None else None
+
+    def closest(self, word: str, known: Collection[str]) -> str | None:
+        """Return the most similar name, or None when there is none (or no more to spend)."""
         if len(known) > self._left:
             return None
         self._left -= len(known)
-        found = difflib.get_close_matches(word, known, n=1)
-        return f"did you mean '{shown(found[0])}'?" if found else None
+        return next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -354,7 +387,7 @@ class _Checker:
         self._layout = layout
         self._packaged = packaged
         self._near = near
-        self._vars = {*workflow.vars, *_assigned(workflow)}
+        self._vars = _assigned(workflow, layout)
         self._schemas: dict[str | None, Json] = {}
 
     def of(self, template: Template) -> Iterator[Diagnostic]:
@@ -365,6 +398,8 @@ class _Checker:
         if template.is_usable:
             yield from self._as_a_whole(template)
         for reference in template.references:
+            if any(_is_in(problem, reference) for problem in template.problems):
+                continue  # one cause, one problem
             found = self._reference(slot, reference)
             if found is not None:
                 code, message, hint = found
@@ -386,8 +421,14 @@ class _Checker:
                     span=self._document.span(slot.path),
                     hint="a condition is an expression without quotes around it, such as input.total > 100",
                 )
+        if slot.role == "items" and isinstance(template.tree, list) and template.tree[0] == "const":
+            value = template.tree[1]
+            if not isinstance(value, list):
+                message = f"'items' must give a list, not '{shown(to_text(value))}'"
+                hint = "write an expression that gives a list, such as input.orders"
+                yield diagnostic("DF156", message, span=self._document.span(slot.path), hint=hint)
 
-    def _reference(self, slot: Slot, reference: Reference) -> Finding | None:  # noqa: PLR0911 - one for each root
+    def _reference(self, slot: Slot, reference: Reference) -> Finding | None:  # noqa: C901, PLR0911 - one for each root
         """Return what is wrong with one path: code, message, hint."""
         root, *rest = reference.names
         if root not in _WHERE and root not in _EVERYWHERE:
@@ -398,10 +439,8 @@ class _Checker:
         match root:
             case "states":
                 return self._state(slot, rest)
-            case "vars" if rest and str(rest[0]) not in self._vars:
-                name = str(rest[0])
-                hint = self._near(name, self._vars) or "declare it in 'vars', or set it in an 'assign'"
-                return "DF233", f"no variable is called '{shown(name)}'", hint
+            case "vars" if rest:
+                return self._variable(slot, str(rest[0]))
             case "env" if rest and str(rest[0]) not in self._workflow.env:
                 name = str(rest[0])
                 hint = self._near(name, self._workflow.env) or f"add '{shown(name)}' to the workflow's 'env' list"
@@ -412,12 +451,34 @@ class _Checker:
                 return _context(slot, rest)
             case "error":
                 return _field("error", rest, _ERROR_FIELDS)
+            case "result" if slot.result_keys is not None:
+                return _field("the result", rest, slot.result_keys)
             case "callback":
                 return _field("callback", rest, ("id",))
             case _:
                 return None
 
-    def _state(self, slot: Slot, rest: Sequence[str | int]) -> Finding | None:  # noqa: PLR0911 - one for each mistake
+    def _variable(self, slot: Slot, name: str) -> Finding | None:
+        """Return what is wrong with reading a variable: nothing sets it, or only what keeps it to itself (rule 62)."""
+        if name not in self._vars:
+            hint = self._near(name, self._vars) or "declare it in 'vars', or set it in an 'assign'"
+            return "DF233", f"no variable is called '{shown(name)}'", hint
+        stands = self._vars[name]
+        if slot.path[0] in ("retry_policies", "defaults") or any(
+            stand is None or self._layout.can_see(slot.path, stand) for stand in stands
+        ):
+            return None
+        keeper = next(stand.keeper for stand in stands if stand)
+        assert keeper is not None
+        inside = (
+            f"the 'submit' of '{keeper.name}'"
+            if isinstance(keeper, WaitForCallback)
+            else f"{keeper.type} '{keeper.name}'"
+        )
+        hint = f"there it is a copy; let it be part of the result, and read states.{keeper.name}.result"
+        return "DF233", f"the variable '{shown(name)}' is set only inside {inside}", hint
+
+    def _state(self, slot: Slot, rest: Sequence[str | int]) -> Finding | None:
         if not rest:
             return None
         name = str(rest[0])
@@ -430,15 +491,37 @@ class _Checker:
                 return "DF231", f"state '{name}' cannot be seen from here", _instead(stand, slot.path)
             if not self._layout.can_have_run(slot.path, stand):
                 return "DF232", f"state '{name}' cannot have run yet here", "only what ran before has a result"
-        state = stand.placed.state
+        return self._of_state(stand.placed.state, rest[1:])
+
+    def _of_state(self, state: State, rest: Sequence[str | int]) -> Finding | None:  # noqa: PLR0911 - one for each field
+        """Return what is wrong with a path into what is known of a state."""
         fields = _FANNED_FIELDS if isinstance(state, (Map, Parallel)) else _RECORD_FIELDS
-        if len(rest) > 1 and rest[1] not in fields:
-            field = str(rest[1])
-            hint = self._near(field, fields) or f"the result's keys are read as states.{name}.result.{shown(field)}"
+        if rest and rest[0] not in fields:
+            field = str(rest[0])
+            hint = (
+                self._near(field, fields) or f"the result's keys are read as states.{state.name}.result.{shown(field)}"
+            )
             return "DF237", f"a state has no '{shown(field)}' (it has {', '.join(fields)})", hint
-        if len(rest) > 2 and rest[1] == "result" and state.result_schema is not None:
-            return self._closed(f"the result of '{name}'", name, state.result_schema, rest[2:])
-        return None
+        if len(rest) < 2:
+            return None
+        what = f"the {rest[0]} of '{state.name}'"
+        match rest[0]:
+            case "result":
+                if state.result_schema is not None:
+                    return self._closed(what, state.name, state.result_schema, rest[1:])
+                keys = _keys(state.output, _raw_keys(state))
+                # A catcher gives a caught state another result.
+                return None if keys is None or state.catch else _field(what, rest[1:], keys)
+            case "error":
+                return _field(what, rest[1:], _ERROR_FIELDS)
+            case "summary":
+                return _field(what, rest[1:], _SUMMARY_FIELDS)
+            case "failures" if isinstance(rest[1], int):
+                own = ("index" if isinstance(state, Map) else "branch", "item_name", "error")
+                found = _field("a failure", rest[2:], own)
+                return found or _field("a failure's error", rest[3:] if rest[2:3] == ["error"] else (), _FAILURE_FIELDS)
+            case _:
+                return None
 
     def _closed(self, what: str, key: str | None, schema: Json, names: Sequence[str | int]) -> Finding | None:
         if key not in self._schemas:
@@ -478,16 +561,24 @@ class _Checker:
             yield diagnostic("DF240", f"no secret is called '{shown(argument)}'", span=span, hint=hint)
 
 
-def _assigned(workflow: Workflow) -> Iterator[str]:
-    def inside(part: Workflow | State) -> Iterator[str]:
-        for catcher in part.catch:
-            yield from catcher.assign
-        for _, states in lists_in(part):
-            for state in states:
-                yield from state.assign
-                yield from inside(state)
+def _is_in(problem: TemplateProblem, reference: Reference) -> bool:
+    end = reference.offset + reference.length
+    is_error = CODES[problem.code].severity == "error"
+    return is_error and problem.path == reference.path and reference.offset < problem.offset < end
 
-    return inside(workflow)
+
+def _assigned(workflow: Workflow, layout: Layout) -> dict[str, list[Stand | None]]:
+    """Return where each variable is set: at which states, or None for the workflow itself."""
+    found: dict[str, list[Stand | None]] = {name: [None] for name in workflow.vars}
+    for catcher in workflow.catch:
+        for name in catcher.assign:
+            found.setdefault(name, []).append(None)
+    for stand in layout.all_stands:
+        state = stand.placed.state
+        for names in (state.assign, *(catcher.assign for catcher in state.catch)):
+            for name in names:
+                found.setdefault(name, []).append(stand)
+    return found
 
 
 def _context(slot: Slot, rest: Sequence[str | int]) -> Finding | None:
@@ -500,7 +591,7 @@ def _context(slot: Slot, rest: Sequence[str | int]) -> Finding | None:
     changing = ("context.now", "context.state.attempt", "context.workflow")
     if slot.role == "label" and any(_overlap(path, name) for name in changing):
         return "DF243", f"a label cannot read '{path}', which can change", "read what stays the same, such as input"
-    if slot.role in ("condition", "assign", "argument") and any(
+    if slot.role in ("condition", "items", "assign", "argument") and any(
         _overlap(path, name) for name in ("context.workflow.version", "context.workflow.digest")
     ):
         hint = "an execution that resumes on a new definition sees the new value"
@@ -513,7 +604,7 @@ def _overlap(path: str, name: str) -> bool:
 
 
 def _field(what: str, rest: Sequence[str | int], fields: tuple[str, ...]) -> Finding | None:
-    if not rest or not fields or rest[0] in fields:
+    if not rest or not fields or rest[0] in fields or isinstance(rest[0], int):
         return None
     name = str(rest[0])
     return "DF237", f"{what} has no '{shown(name)}'", Near()(name, fields) or f"it has: {', '.join(fields)}"

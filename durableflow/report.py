@@ -40,10 +40,12 @@ class Checked:
     Args:
         file: as the user named it; where a finding without a place is put by the forms that need one.
         problems: in file order.
+        hidden_errors: how many errors were left out on demand; they refuse the file all the same.
     """
 
     file: str
     problems: tuple[Diagnostic, ...]
+    hidden_errors: int = 0
 
 
 def render(checked: Sequence[Checked], form: Form, *, version: str, limit: int | None = None) -> str:
@@ -98,7 +100,9 @@ def summary(checked: Sequence[Checked], *, limit: int | None = None) -> str:
     parts = [_counted(counts[severity], severity) for severity in ("error", "warning") if counts[severity]]
     total = sum(counts.values())
     cut = f" ({limit} of {total} findings are shown)" if limit is not None and total > limit else ""
-    return f"{' and '.join(parts) or 'no problems'} in {_counted(len(checked), 'file')}{cut}"
+    hidden = sum(file.hidden_errors for file in checked)
+    refused = f"; {_counted(hidden, 'error')} left out, so refused all the same" if hidden else ""
+    return f"{' and '.join(parts) or 'no problems'} in {_counted(len(checked), 'file')}{cut}{refused}"
 
 
 def count(checked: Sequence[Checked]) -> dict[Severity, int]:
@@ -137,6 +141,7 @@ def _to_json(checked: Sequence[Checked]) -> Object:
         "files": [file.file for file in checked],
         "errors": counts["error"],
         "warnings": counts["warning"],
+        "hiddenErrors": sum(file.hidden_errors for file in checked),
         "problems": [problem.to_json() for problem in _problems(checked)],
     }
 

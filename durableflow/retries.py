@@ -65,6 +65,15 @@ def delay_seconds(
     """
     if attempts >= retrier.max_attempts:
         return None
+    whole = pause_seconds(retrier, attempts, seed=seed, seconds=seconds)
+    if retrier.max_duration is None or elapsed_seconds is None:
+        return whole
+    # An attempt that could only begin after the limit is not made.
+    return whole if elapsed_seconds + whole <= seconds(retrier.max_duration) else None
+
+
+def pause_seconds(retrier: Retrier, attempts: int, *, seed: str, seconds: Seconds) -> int:
+    """Return the whole seconds between an attempt and the next one; arguments as in :func:`delay_seconds`."""
     delay = _base_seconds(retrier, attempts, seconds)
     share = _share(seed)
     match retrier.jitter:
@@ -74,11 +83,7 @@ def delay_seconds(
             delay *= 0.5 + share / 2
         case "none":
             pass
-    whole = max(1, math.ceil(delay))
-    if retrier.max_duration is None or elapsed_seconds is None:
-        return whole
-    # An attempt that could only begin after the limit is not made.
-    return whole if elapsed_seconds + whole <= seconds(retrier.max_duration) else None
+    return max(1, math.ceil(delay))
 
 
 def _base_seconds(retrier: Retrier, attempts: int, seconds: Seconds) -> float:

@@ -10,41 +10,41 @@ Source: language.md sections 2, 3, 5 to 8; section 12, as each rule says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from durableflow.errors import diagnostic, in_file_order
 from durableflow.estimate import estimate
-from durableflow.flow import Layout, jumps, waits
+from durableflow.flow import Layout, jumps
 from durableflow.forms import is_template
 from durableflow.json_schema import schema_problems
+from durableflow.lints import LINTS
 from durableflow.model import (
     Aws,
+    AwsCheck,
     ChildWorkflow,
-    Choice,
-    Http,
     Invoke,
     Map,
-    Parallel,
     RetriedState,
     Step,
     StepCheck,
     Succeed,
     UndoableState,
-    WaitForCallback,
     WaitForCondition,
     walk_states,
 )
 from durableflow.packaged import LoadFile, Packaged
-from durableflow.plan import END
+from durableflow.parameters import Closest, Misfit, unknown_in
+from durableflow.plan import END, Plan
 from durableflow.references import TEMPLATES_MAX, Near, check_templates, count_templates, listed, templates_in
 from durableflow.source import Mark, Span, shown
 
 if TYPE_CHECKING:
     from durableflow.document import Document, Path
     from durableflow.errors import Diagnostic
-    from durableflow.model import Catcher, Placed, State, Workflow
+    from durableflow.estimate import FindWorkflow
+    from durableflow.model import Placed, Workflow
     from durableflow.references import Template
     from durableflow.values import Json
 
@@ -58,18 +58,30 @@ class Known:
 
     Args:
         functions: the functions that the project declares.
+        durable: the names, without a qualifier, of those that are durable functions.
         workflows: the names of the project's workflows.
+        find_workflow: gives a workflow of the project, for those that are inline.
         env: the environment names that have a value.
+        hosts: the hosts (`host` or `host:port`) that may be reached without https.
         check_handler: says what is wrong with a handler such as `risk.rules:score` (its span is filled in here).
+        check_action: says what is wrong with a service, an action and its parameters, in which `parameters.Unknown`
+            stands for templates; its last argument finds what a wrong name may have meant.
         load_file: reads a file that the workflow names.
+        inline: gives the Plan of another workflow of the project, for `mode: inline`; raises WorkflowError with its
+            problems.
         operations: how many operations an execution may take.
     """
 
     functions: frozenset[str] | None = None
+    durable: frozenset[str] = frozenset()
     workflows: frozenset[str] | None = None
+    find_workflow: FindWorkflow | None = None
     env: frozenset[str] | None = None
+    hosts: frozenset[str] | None = None
     check_handler: Callable[[str], Diagnostic | None] | None = None
+    check_action: Callable[[str, str, Mapping[str, object], Closest], Sequence[Misfit]] | None = None
     load_file: LoadFile | None = None
+    inline: Callable[[str], Plan] | None = None
     operations: int = OPERATIONS_MAX
 
 
@@ -106,6 +118,11 @@ class Subject:
     def name_span(self, placed: Placed) -> Span:
         """Return where a state's name is written: where what concerns the whole state is reported."""
         return self.document.span((*placed.path, "name"))
+
+    def map_around(self, placed: Placed) -> Map | None:
+        """Return the innermost map that runs a state for each of its items."""
+        around = zip(reversed(placed.parents), self.layout.keys(placed.path), strict=False)
+        return next((state for state, key in around if isinstance(state, Map) and key == "states"), None)
 
 
 Rule: TypeAlias = Callable[[Subject], Iterator["Diagnostic"]]
@@ -151,59 +168,6 @@ def targets_exist(subject: Subject) -> Iterator[Diagnostic]:
                 hint = f"{near} {has[0].upper()}{has[1:]}." if near else has
             span = subject.document.span((*list_path, position, *inner))
             yield diagnostic("DF302", f"no state is called '{shown(target)}' here", span=span, hint=hint)
-
-
-def everything_is_reached(subject: Subject) -> Iterator[Diagnostic]:
-    """Every state can be reached; of what stands behind an unreachable one only the first is reported."""
-    unreachable: set[Path] = set()
-    for list_path, states in subject.layout.lists.items():
-        if any(list_path[:length] in unreachable for length in range(len(list_path))):
-            continue
-        flow = subject.layout.flow(list_path)
-        if not flow.is_certain:
-            continue
-        lost = [i for i in range(len(states)) if i not in flow.reached]
-        unreachable.update((*list_path, i) for i in lost)
-        for i in lost:
-            if i - 1 in lost:
-                continue
-            behind = next(k for k in range(i, len(states) + 1) if k not in lost) - i - 1
-            others = f" (nor can the {behind} after it)" if behind else ""
-            yield diagnostic(
-                "DF403",
-                f"state '{states[i].name}' can never run{others}",
-                span=subject.document.span((*list_path, i, "name")),
-                hint="what stands before it never goes on to it: take it away, or let a 'next' lead here",
-            )
-
-
-def jumps_go_forward(subject: Subject) -> Iterator[Diagnostic]:
-    """A `next` that goes back is better a loop, and without a wait in between it spins (rule 29)."""
-    for list_path, states in subject.layout.lists.items():
-        positions = {state.name: i for i, state in enumerate(states)}
-        for position, inner, target in jumps(states):
-            back_to = positions.get(target, len(states))
-            if back_to > position:
-                continue
-            span = subject.document.span((*list_path, position, *inner))
-            if any(waits(state) for state in states[back_to : position + 1]):
-                message = f"'next: {target}' goes back"
-                hint = "a 'loop' says how often at most; a 'wait_for_condition' polls"
-                yield diagnostic("DF401", message, span=span, hint=hint)
-            else:
-                message = f"'next: {target}' goes back without a wait in between"
-                hint = "use a 'loop' with 'max_iterations', and a 'delay' or a 'wait' if it waits for something"
-                yield diagnostic("DF402", message, span=span, hint=hint)
-
-
-def choices_have_a_default(subject: Subject) -> Iterator[Diagnostic]:
-    """A choice without a match and without a default goes on (section 5)."""
-    for placed in subject.places:
-        state = placed.state
-        if isinstance(state, Choice) and state.default is None and not any(arm.when is True for arm in state.choices):
-            message = f"choice '{state.name}' has no default: when no arm matches, the flow goes on behind it"
-            hint = "write 'default: []' if that is meant"
-            yield diagnostic("DF406", message, span=subject.name_span(placed), hint=hint)
 
 
 def states_are_allowed(subject: Subject) -> Iterator[Diagnostic]:
@@ -262,85 +226,6 @@ def policies_exist(subject: Subject) -> Iterator[Diagnostic]:
             yield diagnostic("DF303", message, span=subject.document.span(path), hint=hint)
 
 
-_WORK: Final = (Invoke, Step, Aws, Http, ChildWorkflow)
-
-
-def work_is_retried(subject: Subject) -> Iterator[Diagnostic]:
-    """Nothing is retried unless the file says so (section 6)."""
-    defaults = subject.workflow.defaults
-    if defaults and defaults.retry is not None:
-        return
-    for placed in subject.places:
-        state = placed.state
-        if isinstance(state, _WORK) and state.retry is None:
-            yield diagnostic(
-                "DF404",
-                f"state '{state.name}' is not retried when it fails",
-                span=subject.name_span(placed),
-                hint="give it a 'retry', or 'retry: []' if one attempt is meant; 'defaults: {retry: …}' holds for all",
-            )
-
-
-def callbacks_time_out(subject: Subject) -> Iterator[Diagnostic]:
-    """A callback that nobody answers waits as long as the execution may live (section 7)."""
-    for placed in subject.places:
-        if isinstance(placed.state, WaitForCallback) and placed.state.timeout is None:
-            message = f"callback '{placed.state.name}' has no timeout"
-            hint = "give it a 'timeout' and catch States.Timeout"
-            yield diagnostic("DF407", message, span=subject.name_span(placed), hint=hint)
-
-
-def timeouts_are_cheap(subject: Subject) -> Iterator[Diagnostic]:
-    """A timeout on an invoke races a WAIT, which a map pays for each item (rule 28)."""
-    for placed in subject.places:
-        state = placed.state
-        if isinstance(state, (Invoke, ChildWorkflow)) and state.timeout is not None:
-            around = next((p for p in reversed(placed.parents) if isinstance(p, Map)), None)
-            if around is not None:
-                what = "an invoke" if isinstance(state, Invoke) else "a workflow"
-                yield diagnostic(
-                    "DF405",
-                    f"timeout on {what} inside a map costs one extra operation per item",
-                    span=subject.document.key_span((*placed.path, "timeout")),
-                    hint="the timeout of the function itself costs nothing",
-                )
-
-
-_EVERYTHING: Final = frozenset({"States.ALL", "*"})
-_EXACT_ONLY: Final = frozenset({"States.Runtime", "States.DataLimitExceeded", "States.OperationLimitExceeded"})
-
-
-def catchers_can_match(subject: Subject) -> Iterator[Diagnostic]:
-    """A catcher behind one that takes everything never runs, except for errors caught only by name (rule 14)."""
-    lists: list[tuple[Path, tuple[Catcher, ...]]] = [(("catch",), subject.workflow.catch)]
-    lists.extend(((*placed.path, "catch"), placed.state.catch) for placed in subject.places)
-    for path, catchers in lists:
-        taken = False
-        for i, catcher in enumerate(catchers):
-            if taken and not _EXACT_ONLY.issuperset(catcher.errors):
-                message = "this catcher never matches: one before it catches every error"
-                hint = "put the catcher for States.ALL last"
-                yield diagnostic("DF415", message, span=subject.document.span((*path, i)), hint=hint)
-            taken = taken or (catcher.when is True and not _EVERYTHING.isdisjoint(catcher.errors))
-
-
-def races_have_no_effects(subject: Subject) -> Iterator[Diagnostic]:
-    """The losers of a race are abandoned, not cancelled: what they do still happens (section 7)."""
-    for placed in subject.places:
-        state = placed.state
-        if not isinstance(state, Parallel) or not state.completion or state.completion.min_successful is None:
-            continue
-        if state.completion.min_successful < len(state.branches) and any(map(_works, state.branches.values())):
-            message = f"the branches of '{state.name}' that lose the race still do their work"
-            hint = "let them only read, or make what they do harmless"
-            span = subject.document.key_span((*placed.path, "completion", "min_successful"))
-            yield diagnostic("DF412", message, span=span, hint=hint)
-
-
-def _works(states: tuple[State, ...]) -> bool:
-    return any(isinstance(state, _WORK) for state in states)
-
-
 # What the file refers to.
 
 
@@ -353,6 +238,8 @@ def workflows_exist(subject: Subject) -> Iterator[Diagnostic]:
         span = subject.document.span((*placed.path, "workflow"))
         workflows = subject.known.workflows
         if state.workflow == subject.workflow.name:
+            if state.mode == "inline":
+                continue  # worse, and reported by the rule for those
             message = f"workflow '{state.workflow}' starts itself"
             hint = "make sure that it ends, or use a 'loop'"
             yield diagnostic("DF414", message, span=span, hint=hint)
@@ -360,6 +247,46 @@ def workflows_exist(subject: Subject) -> Iterator[Diagnostic]:
             names = sorted(workflows)
             hint = subject.near(state.workflow, names) or f"the project has: {listed(names) or 'no other'}"
             yield diagnostic("DF306", f"no workflow is called '{state.workflow}'", span=span, hint=hint)
+
+
+def inline_workflows_end(subject: Subject) -> Iterator[Diagnostic]:
+    """An inline workflow becomes part of this one, so it cannot come back to itself (rule 33, reliability.md D10)."""
+    ending: set[str] = set()
+    for placed in subject.places:
+        state = placed.state
+        if isinstance(state, ChildWorkflow) and state.mode == "inline":
+            way = _way_back(state.workflow, (subject.workflow.name,), subject.known.find_workflow, ending)
+            if way:
+                message = f"inline workflow '{state.workflow}' comes back to itself: {' → '.join(way)}"
+                span = subject.document.span((*placed.path, "workflow"))
+                hint = "let one of them be 'mode: child', or use a 'loop'"
+                yield diagnostic("DF307", message, span=span, hint=hint)
+
+
+def _way_back(name: str, way: tuple[str, ...], find: FindWorkflow | None, ending: set[str]) -> tuple[str, ...]:
+    """Return the names of the inline workflows from `way` on until one stands there twice, or () when none does."""
+    if name in way:
+        return (*way[way.index(name) :], name)
+    found = find(name) if find and name not in ending else None
+    if found is not None:
+        for placed in walk_states(found):
+            state = placed.state
+            if isinstance(state, ChildWorkflow) and state.mode == "inline":
+                back = _way_back(state.workflow, (*way, name), find, ending)
+                if back:
+                    return back
+    ending.add(name)
+    return ()
+
+
+def templated_functions_are_allowed(subject: Subject) -> Iterator[Diagnostic]:
+    """A function that data names must be one of those that the author allows (section 1)."""
+    for placed in subject.places:
+        state = placed.state
+        if isinstance(state, Invoke) and is_template(state.function) and not state.allow:
+            message = f"state '{state.name}' calls a function that data names, and has no 'allow'"
+            hint = "add 'allow': the names or ARN patterns of the functions that it may call"
+            yield diagnostic("DF315", message, span=subject.document.span((*placed.path, "function")), hint=hint)
 
 
 def functions_are_declared(subject: Subject) -> Iterator[Diagnostic]:
@@ -398,6 +325,24 @@ def handlers_exist(subject: Subject) -> Iterator[Diagnostic]:
         problem = found[handler]
         if problem is not None:
             yield replace(problem, span=subject.document.span(path))
+
+
+def actions_exist(subject: Subject) -> Iterator[Diagnostic]:
+    """An aws state names an action of AWS and fits its parameters; AWS's models are asked from outside (section 4)."""
+    look = subject.known.check_action
+    if look is None:
+        return
+    for placed in subject.places:
+        state, path = placed.state, placed.path
+        work, path = (state.check, (*path, "check")) if isinstance(state, WaitForCondition) else (state, path)
+        if not isinstance(work, (Aws, AwsCheck)):
+            continue
+        params = {name: unknown_in(value, is_template) for name, value in work.params.items()}
+        for misfit in look(work.service, work.action, params, subject.near.closest):
+            # Without `params` at all there is no better place for a parameter that is missing.
+            inner = misfit.path if misfit.path[0] in work.model_fields_set else ("action",)
+            spot = subject.document.key_span if misfit.is_key and inner == misfit.path else subject.document.span
+            yield diagnostic(misfit.code, misfit.message, span=spot((*path, *inner)), hint=misfit.hint)
 
 
 def env_has_values(subject: Subject) -> Iterator[Diagnostic]:
@@ -468,7 +413,7 @@ def templates_make_sense(subject: Subject) -> Iterator[Diagnostic]:
 
 def operations_suffice(subject: Subject) -> Iterator[Diagnostic]:
     """How many operations the worst path takes, and whether the platform allows as many (section 2)."""
-    worst = estimate(subject.workflow)
+    worst = estimate(subject.workflow, subject.known.find_workflow)
     limit = subject.known.operations
     message = f"worst path {worst.operations:,} operations of {limit:,}{worst}"
     if worst.operations > limit:
@@ -485,23 +430,19 @@ def _top(subject: Subject) -> Span:
 RULES: Final[tuple[Rule, ...]] = (
     names_are_unique,
     targets_exist,
-    everything_is_reached,
-    jumps_go_forward,
-    choices_have_a_default,
     states_are_allowed,
     former_names_are_free,
     policies_exist,
-    work_is_retried,
-    callbacks_time_out,
-    timeouts_are_cheap,
-    catchers_can_match,
-    races_have_no_effects,
     workflows_exist,
+    inline_workflows_end,
+    templated_functions_are_allowed,
     functions_are_declared,
     handlers_exist,
+    actions_exist,
     env_has_values,
     schemas_are_valid,
     templates_make_sense,
     operations_suffice,
+    *LINTS,
 )
 """Every rule; their order does not matter."""

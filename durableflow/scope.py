@@ -4,26 +4,27 @@ Templates look names up through a :class:`Site`: one visit of one state. What is
 result that nobody reads) is decoded when a template first reads it, and only then.
 
 A :class:`Scope` is where states live: a list of states and the blocks, choices and loops inside it share one set of
-records and variables; an iteration has its own path prefix, a map body (later) its own records and variables.
+records and variables; an iteration has its own path prefix, a body of a map or parallel its own records and variables.
 
-Source: language.md 3, 8 and 12, rules 7-11, 15, 26, 64, 65, 77.
+Source: language.md 3, 8 and 12, rules 7-11, 15, 26, 33, 38, 62-66, 77, 79.
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from durableflow import values
 from durableflow.errors import ReplayError, diagnostic
 from durableflow.expressions import Budget, Undefined, View
-from durableflow.operations import time_text
+from durableflow.operations import NAME_MAX_CHARACTERS, time_text, wire_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from durableflow.operations import Operation
-    from durableflow.plan import AnyNode, Plan
+    from durableflow.plan import AnyNode, OnError, Plan, States
     from durableflow.values import Json, Object
 
 _STORED_AS_OBJECT: Final = "$value"
@@ -49,22 +50,39 @@ def stored_value(text: str) -> Json:
     return value
 
 
+def is_apart(text: str) -> bool:
+    """Say whether a recorded text is the pointer to a large result that is kept elsewhere (rule 68)."""
+    return text.startswith('{"$offload"')
+
+
 class Lazy:
-    """A JSON value that is decoded when first read."""
+    """A JSON value that is decoded, and fetched if it is kept elsewhere, when first read.
 
-    __slots__ = ("_text", "_value")
+    Args:
+        value: the value, when it is known.
+        text: else its recorded text.
+        load: gives the text that a pointer is to, where the recorded text may be one.
+    """
 
-    def __init__(self, value: Json = None, *, text: str | None = None) -> None:
+    __slots__ = ("_load", "_text", "_value")
+
+    def __init__(
+        self, value: Json = None, *, text: str | None = None, load: Callable[[Json], str] | None = None
+    ) -> None:
         self._value = value
         self._text = text
+        self._load = load
 
     def get(self) -> Json:
         """Return the value.
 
         Raises:
             ReplayError: what is recorded under an operation of ours is not JSON.
+            ServiceError: what is kept elsewhere cannot be had.
         """
         if self._text is not None:
+            if is_apart(self._text):
+                self._text = self._fetched(self._text)
             try:
                 self._value = stored_value(self._text)
             except values.ValueRefusedError as error:
@@ -73,7 +91,14 @@ class Lazy:
             self._text = None
         return self._value
 
+    def _fetched(self, text: str) -> str:
+        if self._load is not None:
+            return self._load(values.from_text(text))
+        problem = diagnostic("DF515", "a result is kept apart, and it is not known where", hint=_OFFLOAD_HINT)
+        raise ReplayError(problem, operation_id="", expected=None, recorded=None)
 
+
+_OFFLOAD_HINT: Final = "name the store of large results under 'offload' in durableflow.yaml, as when it was recorded"
 NULL: Final = Lazy()
 
 
@@ -83,11 +108,14 @@ class Timeline:
     Ends are kept as operation ids, since the end of an operation that was just reported is only known from the answer.
     """
 
-    __slots__ = ("_known", "_latest", "_operations", "_start", "ends", "passed")
+    __slots__ = ("_known", "_latest", "_outer", "_start", "ends", "operations", "passed")
 
-    def __init__(self, operations: Mapping[str, Operation], start: int) -> None:
-        self._operations = operations
+    def __init__(
+        self, operations: Mapping[str, Operation], start: int, *, outer: tuple[Timeline, int] | None = None
+    ) -> None:
+        self.operations = operations
         self._start = start
+        self._outer = outer
         self._known = 0
         self._latest = start
         self.ends: list[str] = []
@@ -99,15 +127,25 @@ class Timeline:
         """Return the latest end before a position (default: here) as epoch milliseconds, else the execution's start."""
         if position is None:
             position = len(self.ends)
+        if self._outer is not None:
+            # What came before the branch counts, and its ends are on record by the time that anyone asks.
+            outer, at = self._outer
+            self._start = outer.now(at)
+            self._latest = max(self._latest, self._start)
+            self._outer = None
         if position < self._known:
             return self._latest_of(self._start, 0, position)
         self._latest = self._latest_of(self._latest, self._known, position)
         self._known = position
         return self._latest
 
+    def branch(self) -> Timeline:
+        """Return the timeline of a branch that begins here."""
+        return Timeline(self.operations, self._start, outer=(self, len(self.ends)))
+
     def _latest_of(self, latest: int, first: int, last: int) -> int:
         for operation_id in self.ends[first:last]:
-            latest = max(latest, self._operations[operation_id].get("EndTimestamp", latest))
+            latest = max(latest, self.operations[operation_id].get("EndTimestamp", latest))
         return latest
 
 
@@ -118,10 +156,12 @@ class Record(View):
         status: `succeeded`, `skipped`, `caught` or `failed`.
         result: the projected result.
         error: for `caught` and `failed`.
-        operation: the state's own operation, or None when it has none; then both times are `context.now` after it.
+        operation: the id of the state's own operation, or None when it has none; then both times are `context.now`
+            after it.
+        more: the other members of a map or parallel: `failures` and `summary`.
     """
 
-    __slots__ = ("_operation", "_position", "_timeline", "error", "result", "status")
+    __slots__ = ("_operation", "_position", "_timeline", "error", "more", "result", "status")
 
     def __init__(
         self,
@@ -130,16 +170,18 @@ class Record(View):
         *,
         timeline: Timeline,
         error: Json = None,
-        operation: Operation | None = None,
+        operation: str | None = None,
+        more: Object | None = None,
     ) -> None:
         self.status = status
         self.result = result
         self.error = error
+        self.more = more
         self._timeline = timeline
         self._position = len(timeline.ends)
         self._operation = operation
 
-    def get(self, key: str | int) -> object:
+    def get(self, key: str | int) -> object:  # noqa: PLR0911 - one return for each member
         """Return a member of the record."""
         match key:
             case "result":  # by far the most often read
@@ -153,7 +195,12 @@ class Record(View):
             case "ended_at":
                 return self._time("EndTimestamp")
             case _:
-                return Undefined(f"a state has no '{key}' (it has result, status, error, started_at, ended_at)")
+                if self.more is not None and key in self.more:
+                    return self.more[key]
+                members = ", ".join(["result", "status", "error", "started_at", "ended_at", *(self.more or ())])
+                return Undefined(f"this state has no '{key}' (it has {members})")
+
+    __getitem__ = get
 
     def to_json(self) -> Json:
         """Return the whole record."""
@@ -163,31 +210,49 @@ class Record(View):
             "error": self.error,
             "started_at": self._time("StartTimestamp"),
             "ended_at": self._time("EndTimestamp"),
+            **(self.more or {}),
         }
 
     def _time(self, member: str) -> str:
-        time = self._operation.get(member) if self._operation else None
+        operation = self._timeline.operations.get(self._operation) if self._operation else None
+        time = operation.get(member) if operation else None
         return time_text(time if isinstance(time, int) else self._timeline.now(self._position))
 
 
 class World:
-    """What is the same for every state of an execution."""
+    """What is the same for every state of a workflow in an execution; an inline workflow has a world of its own.
 
-    __slots__ = ("_input", "_input_text", "arn", "env", "execution", "plan")
+    Args:
+        plan: the workflow.
+        execution: the EXECUTION operation.
+        arn: of the execution.
+        env: the whole environment; only what the workflow declares can be read, whatever it holds.
+        given: the input of an inline workflow; otherwise it is the execution's.
+    """
 
-    def __init__(self, plan: Plan, *, execution: Operation, arn: str, env: Mapping[str, str]) -> None:
+    __slots__ = ("_environment", "_input", "_input_text", "arn", "env", "execution", "plan")
+
+    def __init__(
+        self, plan: Plan, *, execution: Operation, arn: str, env: Mapping[str, str], given: Lazy | None = None
+    ) -> None:
         self.plan = plan
         self.execution = execution
         self.arn = arn
-        # Only what the workflow declares can be read, whatever the environment holds.
+        self._environment = env
         self.env: Object = {name: env[name] for name in plan.env if name in env}
         text = execution.get("ExecutionDetails", {}).get("InputPayload", "")
         self._input_text: str | None = text if text.strip() else "{}"
         self._input: Json = None
+        if given is not None:
+            self._input_text, self._input = None, given.get()
+
+    def inner(self, plan: Plan, given: Json) -> World:
+        """Return the world of an inline workflow with its input (rule 33)."""
+        return World(plan, execution=self.execution, arn=self.arn, env=self._environment, given=Lazy(given))
 
     @property
     def input(self) -> Json:
-        """The execution's input.
+        """The workflow's input.
 
         Raises:
             ValueRefusedError: it is not JSON; the interpreter looks before any state does.
@@ -206,8 +271,81 @@ class Variables:
 
     __slots__ = ("values",)
 
+    def __init__(self, values: Object | None = None) -> None:
+        self.values: Object = values or {}
+
+
+class Undo:
+    """The `compensate` list of a state that has completed, and what it sees (rules 38, 39).
+
+    Args:
+        states: the list.
+        scope: where the state stands.
+        name: the state's name.
+
+    The records are kept as they were then: another iteration may have overwritten them since.
+    """
+
+    __slots__ = ("name", "records", "scope", "states")
+
+    def __init__(self, states: States, scope: Scope, name: str) -> None:
+        self.states = states
+        self.scope = scope
+        self.name = name
+        self.records = dict(scope.records)
+
+
+class Undos:
+    """What would have to be undone, in program order.
+
+    The slots of a map or parallel have lists of their own, which stand as a group where the map stands: so their order
+    is that of their indices, and what an abandoned slot had completed is there as well.
+    """
+
+    __slots__ = ("_entries",)
+
     def __init__(self) -> None:
-        self.values: Object = {}
+        self._entries: list[Undo | list[Undos]] = []
+
+    @property
+    def mark(self) -> int:
+        """The place of what is added next."""
+        return len(self._entries)
+
+    def add(self, undo: Undo) -> None:
+        """Note that a state has completed."""
+        self._entries.append(undo)
+
+    def group(self) -> list[Undos]:
+        """Add a group and return it, for the slots' lists."""
+        made: list[Undos] = []
+        self._entries.append(made)
+        return made
+
+    def take(self, mark: int) -> Undo | None:
+        """Remove and return the latest that was added since `mark`, or None."""
+        while len(self._entries) > mark:
+            last = self._entries.pop()
+            if isinstance(last, Undo):
+                return last
+            for undos in last:
+                self._entries.extend(undos._entries)  # noqa: SLF001 - of the same class
+        return None
+
+    def forget(self, mark: int) -> None:
+        """Remove all that was added since `mark`."""
+        del self._entries[mark:]
+
+
+class Mode(Enum):
+    """What may happen in a scope."""
+
+    OPEN = "open"
+    """What is missing is started."""
+    CLOSED = "closed"
+    """Its context has finished: what is missing there is a mismatch (rule 79)."""
+    FROZEN = "frozen"
+    """It was cut off: what was open then counts as running for ever, what is missing was never started (rule 63)."""
 
 
 class Scope:
@@ -215,73 +353,188 @@ class Scope:
 
     Args:
         prefix: what operation paths in it begin with, such as `think_act{3}/`; empty at the top.
+        others: further prefixes under which operations may be recorded, since a scope around was renamed (rule 66).
         parent_id: the nearest enclosing CONTEXT operation, or None.
         records: the states that have run here, by name.
+        states: what `states` is here.
         variables: the workflow variables.
         visits: how often each state of this scope has been visited.
-        names: what else templates see here: `error`, `iteration`, …
+        names: what else templates see here: `error`, `iteration`, `item`, …
+        undos: what a failure of the block around would have to undo.
+        mode: what may happen here.
+        open_ids: in a frozen scope, the first 8 hex digits of the ids of what was open when it was cut off.
+        flat: in a flat body, the length of the prefix before the map's own path; Names begin there (rule 77).
+        is_reserved: whether the operations kept below the limit may be used here (rule 76).
+        on_error: what a compensation that fails means here (rules 39, 59).
     """
 
-    __slots__ = ("names", "parent_id", "prefix", "records", "states", "variables", "visits", "world")
+    __slots__ = (
+        "flat",
+        "is_reserved",
+        "mode",
+        "names",
+        "on_error",
+        "open_ids",
+        "others",
+        "parent_id",
+        "prefix",
+        "records",
+        "states",
+        "undos",
+        "variables",
+        "visits",
+        "world",
+    )
 
-    def __init__(
-        self,
-        world: World,
-        *,
-        prefix: str = "",
-        parent_id: str | None = None,
-        records: dict[str, Record],
-        variables: Variables,
-        visits: dict[str, int],
-        names: Object,
-    ) -> None:
+    def __init__(self, world: World) -> None:
         self.world = world
-        self.prefix = prefix
-        self.parent_id = parent_id
-        self.records = records
-        self.states = StatesView(records)
-        self.variables = variables
-        self.visits = visits
-        self.names = names
+        self.prefix = ""
+        self.others: tuple[str, ...] = ()
+        self.parent_id: str | None = None
+        self.records: dict[str, Record] = {}
+        self.states = StatesView(self.records)
+        self.variables = Variables()
+        self.visits: dict[str, int] = {}
+        self.names: Object = {}
+        self.undos = Undos()
+        self.mode = Mode.OPEN
+        self.open_ids: frozenset[str] = frozenset()
+        self.flat: int | None = None
+        self.is_reserved = False
+        self.on_error: OnError = "continue"
+
+    def _like(self) -> Scope:
+        made: Scope = Scope.__new__(Scope)
+        made.world = self.world
+        made.prefix = self.prefix
+        made.others = self.others
+        made.parent_id = self.parent_id
+        made.records = self.records
+        made.states = self.states
+        made.variables = self.variables
+        made.visits = self.visits
+        made.names = self.names
+        made.undos = self.undos
+        made.mode = self.mode
+        made.open_ids = self.open_ids
+        made.flat = self.flat
+        made.is_reserved = self.is_reserved
+        made.on_error = self.on_error
+        return made
 
     def naming(self, **names: Json) -> Scope:
         """Return the same scope with more names in it."""
-        return Scope(
-            self.world,
-            prefix=self.prefix,
-            parent_id=self.parent_id,
-            records=self.records,
-            variables=self.variables,
-            visits=self.visits,
-            names={**self.names, **names},
-        )
+        made = self._like()
+        made.names = {**self.names, **names}
+        return made
 
-    def iteration(self, path: str, number: int) -> Scope:
-        """Return the scope of one iteration of the loop at a path: own paths, shared records and variables."""
-        return Scope(
-            self.world,
-            prefix=f"{path}{{{number}}}/",
-            parent_id=self.parent_id,
-            records=self.records,
-            variables=self.variables,
-            visits={},
-            names={**self.names, "iteration": number},
-        )
+    def iteration(self, site: Site, number: int) -> Scope:
+        """Return the scope of one iteration of a loop: own paths, shared records and variables."""
+        made = self._like()
+        made.prefix = f"{site.attempt_path}{{{number}}}/"
+        made.others = tuple(f"{path}{{{number}}}/" for path in site.others)
+        made.visits = {}
+        made.names = {**self.names, "iteration": number}
+        return made
+
+    def inside(self, site: Site, parent_id: str) -> Scope:
+        """Return the scope inside the context of a state: own paths, shared records and variables."""
+        made = self._like()
+        made.prefix = f"{site.attempt_path}/"
+        made.others = ()
+        made.parent_id = parent_id
+        made.visits = {}
+        return made
+
+    def hidden(self, prefix: str, parent_id: str | None, names: Object | None = None) -> Scope:
+        """Return a scope whose states nobody sees from outside, with a copy of the variables and more names."""
+        made = self._like()
+        made.prefix = prefix
+        made.others = ()
+        made.parent_id = parent_id
+        made.records = {}
+        made.states = StatesView(made.records, self.states)
+        made.variables = Variables(self.variables.values)
+        made.visits = {}
+        if names:
+            made.names = {**self.names, **names}
+        return made
+
+    def workflow(self, world: World, prefix: str, parent_id: str) -> Scope:
+        """Return the scope of an inline workflow, which sees nothing of what is around it (rule 33)."""
+        made = Scope(world)
+        made.prefix = prefix
+        made.parent_id = parent_id
+        made.mode = self.mode
+        made.open_ids = self.open_ids
+        made.is_reserved = self.is_reserved
+        return made
+
+    def undoing(self, undo: Undo, error: Json) -> Scope:
+        """Return the scope in which this one runs an undo: the place of the state, but what is done is done here."""
+        made = undo.scope._like()  # noqa: SLF001 - of the same class
+        made.parent_id = self.parent_id
+        made.mode = self.mode
+        made.open_ids = self.open_ids
+        made.is_reserved = True
+        made.records = {**undo.scope.records, **undo.records}
+        made.states = StatesView(made.records, undo.scope.states.outer)
+        made.names = {**made.names, "error": error}
+        made.undos = Undos()
+        return made
+
+    def reserved(self, error: Json) -> Scope:
+        """Return the scope of `finally`: it sees the error, and may use what is kept of the operations for it."""
+        made = self._like()
+        made.names = {**self.names, "error": error}
+        made.is_reserved = True
+        return made
+
+    def in_mode(self, mode: Mode, open_ids: frozenset[str] = frozenset()) -> Scope:
+        """Return the same scope in a mode."""
+        made = self._like()
+        made.mode = mode
+        made.open_ids = open_ids
+        return made
+
+    def policed(self, on_error: OnError) -> Scope:
+        """Return the same scope with what a compensation that fails means in it."""
+        made = self._like()
+        made.on_error = on_error
+        return made
 
 
 class Site:
-    """One visit of one state: what its templates see, and their common budget (language.md 3, rule 9)."""
+    """One visit of one state: what its templates see, and their common budget (language.md 3, rule 9).
 
-    __slots__ = ("_budget", "attempt", "extra", "name", "path", "scope", "timeline")
+    `path` is that of the visit; `others` are paths that it may have had under former names; `wire` is its Name without
+    a label.
+    """
+
+    __slots__ = ("_budget", "attempt", "extra", "name", "others", "path", "scope", "timeline", "wire")
 
     def __init__(self, scope: Scope, name: str, path: str, timeline: Timeline) -> None:
         self.scope = scope
         self.name = name
+        self.wire = name
         self.path = path
+        self.others: tuple[str, ...] = ()
         self.timeline = timeline
         self.attempt = 1
         self.extra: Object = {}
         self._budget: Budget | None = None
+
+    @property
+    def attempt_path(self) -> str:
+        """The path of the attempt that is being made: from the second on it says so."""
+        return self.path if self.attempt == 1 else f"{self.path}@{self.attempt}"
+
+    def knowing(self, extra: Object) -> Site:
+        """Return the same visit with more names and a budget of its own."""
+        made = Site(self.scope, self.name, self.path, self.timeline)
+        made.attempt = self.attempt
+        made.extra = {**self.extra, **extra}
+        return made
 
     @property
     def budget(self) -> Budget:
@@ -323,21 +576,27 @@ class Site:
 
 
 class StatesView(View):
-    """`states`: what has run in this scope."""
+    """`states`: what has run in this scope and, behind that, in the scopes around it."""
 
-    __slots__ = ("_records",)
+    __slots__ = ("_records", "outer")
 
-    def __init__(self, records: Mapping[str, Record]) -> None:
+    def __init__(self, records: Mapping[str, Record], outer: StatesView | None = None) -> None:
         self._records = records
+        self.outer = outer
 
     def get(self, key: str | int) -> object:
         """Return the record of a state."""
         record = self._records.get(key) if isinstance(key, str) else None
-        return Undefined(f"state '{key}' has not run") if record is None else record
+        if record is not None:
+            return record
+        return self.outer.get(key) if self.outer else Undefined(f"state '{key}' has not run")
+
+    __getitem__ = get
 
     def to_json(self) -> Json:
         """Return all records."""
-        return {name: record.to_json() for name, record in self._records.items()}
+        outer = cast("Object", self.outer.to_json()) if self.outer else {}
+        return {**outer, **{name: record.to_json() for name, record in self._records.items()}}
 
 
 class ContextView(View):
@@ -387,4 +646,16 @@ def site_of(scope: Scope, node: AnyNode, timeline: Timeline, visit: int) -> Site
     """Return the site of the n-th visit of a state, whose path says so from the second on (language.md 8)."""
     name = node.name
     path = f"{scope.prefix}{name}" if visit == 1 else f"{scope.prefix}{name}#{visit}"
-    return Site(scope, name, path, timeline)
+    site = Site(scope, name, path, timeline)
+    if scope.flat is not None:
+        site.wire = path[scope.flat :]
+        if len(site.wire) > NAME_MAX_CHARACTERS:
+            site.wire = wire_name(site.wire)
+    return site
+
+
+def former_paths(scope: Scope, node: AnyNode, visit: int) -> Iterator[tuple[str, str]]:
+    """Give path and name under which a state may be recorded since it, or a scope around it, was renamed (rule 66)."""
+    for prefix in (scope.prefix, *scope.others):
+        for name in (node.name, *node.renamed_from):
+            yield (f"{prefix}{name}" if visit == 1 else f"{prefix}{name}#{visit}"), name

@@ -8,29 +8,35 @@ Source: language.md 3, 6 and 12, rules 7, 9, 22, 26, 64.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from durableflow import faults, retries
 from durableflow import operations as wire
 from durableflow.errors import Fault
 from durableflow.expressions import EvaluationError, to_display
 from durableflow.library import kind, parse_duration
-from durableflow.operations import wire_name
+from durableflow.operations import given_name
 from durableflow.scope import Lazy, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from durableflow.decision import SchemaCheck
     from durableflow.expressions import Program
     from durableflow.frontier import Frontier, Steps
-    from durableflow.operations import Operation
     from durableflow.plan import Node, Retrier
     from durableflow.scope import Site
     from durableflow.values import Json, Object
 
 
 _NOTHING: Final = cast("Steps[None]", ())
+
+ChildTarget: TypeAlias = tuple[str, bool]
+"""The function that runs a child workflow, and whether it holds several and has to be told which (rule 52)."""
+
+
+def _by_name(workflow: str) -> ChildTarget:
+    return workflow, False
 
 
 class Walker:
@@ -39,11 +45,26 @@ class Walker:
     Args:
         frontier: what is recorded.
         check_schema: checks a value against a JSON Schema; without it schemas are not checked.
+        child: gives the function that runs a child workflow; without it that is the workflow's name.
+        noted: called with what happened and facts, when something happens that no operation shows.
+        load: gives the text of a large result that is kept elsewhere, by the pointer to it; with it results may be as
+            large as the driver can keep.
     """
 
-    def __init__(self, frontier: Frontier, check_schema: SchemaCheck | None) -> None:
+    def __init__(
+        self,
+        frontier: Frontier,
+        check_schema: SchemaCheck | None,
+        *,
+        child: Callable[[str], ChildTarget] | None = None,
+        noted: Callable[[str, Object], None] | None = None,
+        load: Callable[[Json], str] | None = None,
+    ) -> None:
         self.frontier = frontier
+        self.load = load
+        self.child: Callable[[str], ChildTarget] = child or _by_name
         self._check_schema = check_schema
+        self._noted = noted
 
     # Templates -------------------------------------------------------------------------------------------------------
 
@@ -57,7 +78,7 @@ class Walker:
             return program.constant
         if self.frontier.is_unanswered and program.reads_time:
             yield from self.frontier.answers()
-        return _evaluated(program, site)
+        return evaluated(program, site)
 
     def holds(self, program: Program, site: Site) -> Steps[bool]:
         """Evaluate a condition."""
@@ -74,9 +95,9 @@ class Walker:
         """Evaluate a duration; `what` names it in the fault."""
         return duration_seconds((yield from self.value(program, site)), what)
 
-    def label(self, label: Program, node: Node, site: Site) -> Steps[str]:
-        """Return the Name on the wire of a state with a label; an empty one means the state's name (rule 77)."""
-        return wire_name(to_display((yield from self.value(label, site)))) or node.name
+    def label(self, label: Program, site: Site) -> Steps[str]:
+        """Return the Name on the wire of a state with a label; an empty one is as none (rule 77)."""
+        return given_name(to_display((yield from self.value(label, site)))) or site.wire
 
     def check(self, schema: Json, value: Json, name: str, what: str) -> None:
         """Check a value against a schema.
@@ -87,17 +108,26 @@ class Walker:
         if self._check_schema is not None and (problem := self._check_schema(schema, value)) is not None:
             raise Fault(name, f"{what} does not fit its schema: {problem}")
 
+    def note(self, happened: str, facts: Object) -> None:
+        """Tell what no operation shows; once, not again on every replay."""
+        if self._noted is not None and not self.frontier.is_replaying:
+            self._noted(happened, facts)
+
     # Results ---------------------------------------------------------------------------------------------------------
 
-    def finish(self, node: Node, site: Site, raw: Lazy, operation: Operation | None = None) -> Steps[None]:
+    def finish(
+        self, node: Node, site: Site, raw: Lazy, operation: str | None = None, more: Object | None = None
+    ) -> Steps[None]:
         """Project a raw result, check it, record the state as succeeded, and assign (rule 7)."""
         if node.output is None and node.result_schema is None and not node.assign:
-            site.scope.records[node.name] = Record("succeeded", raw, timeline=site.timeline, operation=operation)
+            site.scope.records[node.name] = Record(
+                "succeeded", raw, timeline=site.timeline, operation=operation, more=more
+            )
             # Most states end here on a replay; a generator that does nothing would double the price.
             return _NOTHING
-        return self._finish(node, site, raw, operation)
+        return self._finish(node, site, raw, operation, more)
 
-    def _finish(self, node: Node, site: Site, raw: Lazy, operation: Operation | None) -> Steps[None]:
+    def _finish(self, node: Node, site: Site, raw: Lazy, operation: str | None, more: Object | None) -> Steps[None]:
         # What follows an operation is evaluated on every replay, what came before it only once: so they do not share
         # a budget, or a limit could trip in one invocation and not in another.
         site.renew()
@@ -107,11 +137,15 @@ class Walker:
             result = Lazy((yield from self.value(node.output, site)))
         if node.result_schema is not None:
             self.check(node.result_schema, result.get(), faults.RESULT_INVALID, f"the result of '{node.name}'")
-        yield from self.keep(node, site, result, operation)
+        yield from self.keep(node, site, result, operation, more)
 
-    def keep(self, node: Node, site: Site, result: Lazy, operation: Operation | None = None) -> Steps[None]:
+    def keep(
+        self, node: Node, site: Site, result: Lazy, operation: str | None = None, more: Object | None = None
+    ) -> Steps[None]:
         """Record a state as succeeded with its projected result, and assign."""
-        site.scope.records[node.name] = Record("succeeded", result, timeline=site.timeline, operation=operation)
+        site.scope.records[node.name] = Record(
+            "succeeded", result, timeline=site.timeline, operation=operation, more=more
+        )
         if node.assign:
             site.extra["result"] = result.get()
             yield from self.assign(node.assign, site)
@@ -145,7 +179,7 @@ class Walker:
         # What a retrier evaluates is asked for by retries.py, which cannot wait.
         if self.frontier.is_unanswered and any(retries.reads_time(retrier) for retrier in retriers):
             yield from self.frontier.answers()
-        retrier = retries.matching(retriers, fault, holds=lambda program: bool(_evaluated(program, site)))
+        retrier = retries.matching(retriers, fault, holds=lambda program: bool(evaluated(program, site)))
         if retrier is None:
             return None
         return retries.delay_seconds(
@@ -153,12 +187,17 @@ class Walker:
             site.attempt,
             # With the execution in it, executions that fail together do not come back together.
             seed=f"{site.scope.world.execution['Id']}\n{key}\n{site.attempt}",
-            seconds=lambda program: duration_seconds(_evaluated(program, site), "a duration of retry"),
+            seconds=lambda program: duration_seconds(evaluated(program, site), "a duration of retry"),
             elapsed_seconds=elapsed_seconds,
         )
 
 
-def _evaluated(program: Program, site: Site) -> Json:
+def evaluated(program: Program, site: Site) -> Json:
+    """Evaluate what needs no waiting.
+
+    Raises:
+        Fault: States.QueryEvaluationError.
+    """
     try:
         return program.evaluate(site.lookup, site.budget)
     except EvaluationError as error:

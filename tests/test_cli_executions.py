@@ -129,6 +129,7 @@ def test_another_file_is_refused_and_left_alone(shell: Shell, tmp_path: Path) ->
     assert (tmp_path / "other.db").read_bytes() == b"not a database" * 100
 
 
+@pytest.mark.covers("project.store")
 def test_the_store_of_a_project_is_found_by_its_file_or_folder(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "durableflow.yaml").write_text('durableflow: "1"\nworkflows: [.]\nstore: kept/here.db\n')

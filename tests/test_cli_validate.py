@@ -98,6 +98,57 @@ def test_strict_makes_warnings_fail(shell: Shell, tmp_path: Path) -> None:
     assert shell("validate", "warned.yaml", "--strict").code == 1
 
 
+def test_codes_are_chosen_by_their_beginning_and_the_longer_one_counts(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path, bad_dot_yaml=BAD.replace("- {name: b", "- {name: w, type: invoke, function: f}\n  - {name: b"))
+
+    def shows(*options: str) -> set[str]:
+        out = shell("validate", "bad.yaml", "--format", "line", *options).out
+        return {line.split()[1] for line in out.splitlines()}
+
+    assert shows() == {"DF302", "DF404", "DF900"}
+    assert shows("--select", "df4, DF9") == {"DF404", "DF900"}
+    assert shows("--select", "DF4", "--select", "DF9", "--ignore", "DF404") == {"DF900"}
+    assert shows("--ignore", "DF4", "--select", "DF404") == {"DF404"}
+    assert shows("--ignore", "DF404", "--select", "DF404") == set()
+    assert shows("--ignore", "DF4,DF9") == {"DF302"}
+
+
+def test_a_file_with_an_error_that_is_left_out_is_still_refused(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path, bad_dot_yaml=BAD)
+
+    ran = shell("validate", "bad.yaml", "--ignore", "DF3")
+    told = json.loads(shell("validate", "bad.yaml", "--ignore", "DF3", "--format", "json").out)
+
+    assert ran.code == 1
+    assert "DF302" not in ran.out
+    assert ran.err == "no problems in 1 file; 1 error left out, so refused all the same\n"
+    assert (told["errors"], told["hiddenErrors"]) == (0, 1)
+
+
+def test_a_warning_that_is_left_out_does_not_fail(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path, warned_dot_yaml=WARNED)
+
+    assert shell("validate", "warned.yaml", "--strict", "--ignore", "DF404").code == 0
+
+
+@pytest.mark.parametrize("option", ["--select", "--ignore", "--explain"])
+@pytest.mark.parametrize("code", ["DF499", "E501", "D", "", "DF4x"])
+def test_a_code_that_does_not_exist_is_wrong_usage(shell: Shell, option: str, code: str) -> None:
+    ran = shell("validate", option, code)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "DF799" in ran.err
+
+
+def test_a_code_is_explained(shell: Shell) -> None:
+    ran = shell("validate", "--explain", "df302")
+
+    assert ran.code == 0
+    assert ran.out.startswith("DF302 error: 'next' names no state of its list\n\n`next` names a state of the same list")
+    assert "\n\nWrong:\n    - {name: reserve, type: pass, next: chrage}\n" in ran.out
+    assert shell("validate", "--explain", "DF302", "a.yaml").code == 2
+
+
 def test_the_limit_is_said_and_0_is_none(shell: Shell, tmp_path: Path) -> None:
     states = "\n".join(f"  - {{name: s{n}, type: pass, nxt: a}}" for n in range(30))
     write(tmp_path, many_dot_yaml=f'durableflow: "1"\nname: many\nstates:\n{states}\n')
@@ -175,3 +226,54 @@ def test_an_environment_value_must_be_one(shell: Shell, tmp_path: Path) -> None:
 
     assert ran.code == 2
     assert "DF792" in ran.err
+
+
+def test_inline_workflows_of_the_project_are_looked_into(shell: Shell, tmp_path: Path) -> None:
+    text = """\
+durableflow: "1"
+name: {}
+states: [{{name: a, type: workflow, workflow: {}, mode: inline, retry: []}}]
+"""
+    broken = 'durableflow: "1"\nname: broken\nstates: []\n'
+    write(
+        tmp_path,
+        durableflow_dot_yaml='durableflow: "1"\nworkflows: [.]\n',
+        one_dot_yaml=text.format("one", "two"),
+        two_dot_yaml=text.format("two", "one"),
+        three_dot_yaml=text.format("three", "broken"),
+        broken_dot_yaml=broken,
+    )
+
+    assert "DF307 inline workflow 'two' comes back to itself: one → two → one" in shell("validate", "one.yaml").out
+    assert "1 operations of 3,000 (the inline workflow 'broken' counted as 1)" in shell("validate", "three.yaml").out
+
+
+@pytest.mark.covers("project.handlers")
+def test_handlers_come_from_the_folders_of_the_project(shell: Shell, tmp_path: Path) -> None:
+    step = 'durableflow: "1"\nname: s\nstates: [{name: a, type: step, handler: "in_the_steps:run", retry: []}]\n'
+    write(
+        tmp_path,
+        durableflow_dot_yaml='durableflow: "1"\nworkflows: [.]\nhandlers: [steps]\n',
+        s_dot_yaml=step,
+        beside_dot_yaml=step.replace("in_the_steps", "not_in_the_steps").replace("name: s", "name: b"),
+        steps__in_the_steps_dot_py="def run(payload): ...\n",
+        not_in_the_steps_dot_py="def run(payload): ...\n",
+    )
+
+    assert "DF5" not in shell("validate", "s.yaml").out
+    assert "DF520 there is no module 'not_in_the_steps'" in shell("validate", "beside.yaml").out
+
+
+def test_actions_of_aws_and_what_the_project_allows_are_checked(shell: Shell, tmp_path: Path) -> None:
+    states = "{name: a, type: aws, service: sqs, action: send_message, params: {QueueUrl: u, Mesage: m}, retry: []}"
+    project = 'durableflow: "1"\nworkflows: [.]\naws: {allow: ["sqs:Receive*"]}\n'
+    write(tmp_path, durableflow_dot_yaml=project, e_dot_yaml=f'durableflow: "1"\nname: e\nstates:\n  - {states}\n')
+
+    ran = shell("validate", "e.yaml", "--format", "line")
+
+    assert ran.code == 1
+    told = [line.partition(" (")[0] for line in ran.out.splitlines() if "DF900" not in line]
+    assert told == [
+        "e.yaml:4:48: DF422 warning: the project's list 'aws: {allow: …}' does not have sqs.send_message",
+        "e.yaml:4:84: DF311 error: sqs.send_message has no parameter 'Mesage'",
+    ]

@@ -70,6 +70,7 @@ def test_a_good_document_becomes_a_workflow() -> None:
     assert [state.name for state in workflow.states] == ["s"]
 
 
+@pytest.mark.covers("project.durableflow")
 def test_a_good_project_file_becomes_a_project() -> None:
     project = decode_project(read('durableflow: "1"\nfunctions: {"f:live": {python: "m:f"}}'))
     assert isinstance(project, Project)
@@ -106,6 +107,7 @@ def test_a_version_that_is_a_number_must_be_quoted() -> None:
     ]
 
 
+@pytest.mark.covers("file.durableflow")
 def test_another_version_is_the_only_problem() -> None:
     assert problems('durableflow: "999"\nnonsense: 1\nstates: 3\n') == [
         "1:14 DF151 version '999' of the language is not known (this durableflow understands version \"1\")"

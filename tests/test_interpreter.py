@@ -40,12 +40,14 @@ def echo(call: Call) -> Any:
 # Results, output, assign ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.covers("file.states", "pass.type")
 def test_the_result_of_a_workflow_is_that_of_its_last_state() -> None:
     assert World(
         "states: [{name: a, type: pass, output: 1}, {name: b, type: pass, output: {x: '{{ input }}'}}]"
     ).result() == {"x": {}}
 
 
+@pytest.mark.covers("file.output", "file.vars")
 def test_output_of_the_workflow_sees_everything() -> None:
     world = World(
         """
@@ -60,11 +62,13 @@ def test_output_of_the_workflow_sees_everything() -> None:
     assert world.result() == {"n": 3, "t": "orders", "a": 1, "w": "demo"}
 
 
+@pytest.mark.covers("file.env")
 def test_the_environment_holds_only_what_is_declared() -> None:
     world = World("env: [A]\nstates: [{name: a, type: pass, output: '{{ env }}'}]", env={"A": "1", "SECRET": "2"})
     assert world.result() == {"A": "1"}
 
 
+@pytest.mark.covers("state.output")
 def test_output_sees_the_raw_result_and_everything_later_the_projected_one() -> None:
     world = World(
         """
@@ -77,6 +81,7 @@ def test_output_sees_the_raw_result_and_everything_later_the_projected_one() -> 
     assert world.result() == [7, 7]
 
 
+@pytest.mark.covers("step.type", "step.handler")
 def test_the_output_of_a_step_is_what_is_stored() -> None:
     world = World(
         "states: [{name: a, type: step, handler: 'm:f', output: '{{ result.v }}'}]",
@@ -87,6 +92,7 @@ def test_the_output_of_a_step_is_what_is_stored() -> None:
     assert stored == "7"
 
 
+@pytest.mark.covers("state.assign")
 def test_assign_is_simultaneous() -> None:
     world = World(
         """
@@ -129,6 +135,7 @@ def test_text_that_looks_like_a_template_is_data() -> None:
 # when, choice, loop, block, next -------------------------------------------------------------------------------------
 
 
+@pytest.mark.covers("state.when")
 def test_a_state_whose_condition_does_not_hold_is_skipped() -> None:
     world = World(
         """
@@ -149,6 +156,7 @@ def test_a_skipped_last_state_leaves_the_result_of_the_one_before() -> None:
 
 
 @pytest.mark.parametrize(("n", "expected"), [(5, "big"), (2, "small"), (0, "none")])
+@pytest.mark.covers("choice.type", "choice.choices", "choice.default", "arm.when", "arm.states")
 def test_a_choice_takes_the_first_arm_that_holds(n: int, expected: str) -> None:
     world = World(
         """
@@ -173,6 +181,7 @@ def test_a_choice_without_match_goes_on_with_null() -> None:
     assert world.result() == [None, "succeeded"]
 
 
+@pytest.mark.covers("arm.next")
 def test_an_arm_can_jump_to_a_sibling_of_the_choice() -> None:
     world = World(
         """
@@ -187,6 +196,7 @@ def test_an_arm_can_jump_to_a_sibling_of_the_choice() -> None:
     assert world.result() == ["c"]
 
 
+@pytest.mark.covers("state.next", "block.states")
 def test_end_leaves_the_list_it_stands_in_and_no_more() -> None:
     world = World(
         """
@@ -200,6 +210,7 @@ def test_end_leaves_the_list_it_stands_in_and_no_more() -> None:
     assert world.result() == ["a", "c"]
 
 
+@pytest.mark.covers("state.name", "step.payload")
 def test_each_visit_by_next_is_an_operation_of_its_own() -> None:
     world = World(
         """
@@ -222,6 +233,7 @@ def test_a_state_is_visited_ten_thousand_times_and_no_more() -> None:
     assert world.error() == ("States.LoopLimitExceeded", "state 'a' was visited more than 10,000 times")
 
 
+@pytest.mark.covers("loop.type", "loop.while", "loop.states")
 def test_while_is_tested_before_and_iteration_counts_from_zero() -> None:
     world = World(
         """
@@ -240,6 +252,7 @@ def test_while_is_tested_before_and_iteration_counts_from_zero() -> None:
     assert [call.path for call in world.worker.calls] == ["pages{0}/page", "pages{1}/page", "pages{2}/page"]
 
 
+@pytest.mark.covers("loop.until")
 def test_until_is_tested_after() -> None:
     world = World(
         """
@@ -255,6 +268,7 @@ def test_until_is_tested_after() -> None:
 
 
 @pytest.mark.parametrize("condition", ["while: true", "until: false"])
+@pytest.mark.covers("loop.on_limit")
 def test_a_loop_that_would_go_on_at_its_limit_fails(condition: str) -> None:
     text = f"states: [{{name: l, type: loop, {condition}, max_iterations: 2, states: [{{name: a, type: pass}}]}}]"
     assert World(text).error() == ("States.LoopLimitExceeded", "loop 'l' would go on after 2 iterations")
@@ -271,6 +285,7 @@ def test_a_loop_that_is_done_at_its_limit_ends_well() -> None:
     )
 
 
+@pytest.mark.covers("loop.max_iterations")
 def test_a_loop_without_condition_runs_max_iterations_times() -> None:
     world = World(
         "vars: {n: 0}\nstates: [{name: l, type: loop, max_iterations: 4, "
@@ -279,6 +294,7 @@ def test_a_loop_without_condition_runs_max_iterations_times() -> None:
     assert world.result() == 4
 
 
+@pytest.mark.covers("loop.delay")
 def test_a_delay_stands_between_iterations_only() -> None:
     world = World(
         "states: [{name: l, type: loop, max_iterations: 3, delay: 7s, states: [{name: a, type: step, handler: 'm:f'}]}]",
@@ -300,6 +316,7 @@ def test_the_result_of_a_loop_is_its_last_iterations() -> None:
     )
 
 
+@pytest.mark.covers("block.type")
 def test_a_block_makes_no_operation_and_does_not_change_paths() -> None:
     world = World(
         "states: [{name: b, type: block, states: [{name: s, type: step, handler: 'm:f', payload: 1}], output: '{{ result + 1 }}'}]",
@@ -312,6 +329,7 @@ def test_a_block_makes_no_operation_and_does_not_change_paths() -> None:
 # succeed, fail, catch ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.covers("succeed.type")
 def test_succeed_ends_the_workflow_from_inside() -> None:
     world = World(
         """
@@ -333,6 +351,7 @@ def test_succeed_without_output_ends_as_a_normal_end_does() -> None:
     assert World(f"output: mine\n{text}").result() == "mine"
 
 
+@pytest.mark.covers("fail.type", "fail.error", "fail.cause", "fail.data")
 def test_fail_ends_the_workflow_with_its_error() -> None:
     world = World(
         "states: [{name: f, type: fail, error: OrderRejected, cause: '{{ input.why }}', data: {a: 1}}]",
@@ -363,15 +382,18 @@ states:
 """
 
 
+@pytest.mark.covers("state.catch", "catcher.errors", "catcher.assign", "catcher.states")
 def test_the_first_catcher_that_matches_takes_the_error_and_the_flow_goes_on_after_the_state() -> None:
     world = World(CAUGHT, handlers={"m:f": failing(Fault("Boom", "why", {"a": 1}))})
     assert world.result() == ["caught", "why in work", {"a": 1}, "Boom"]
 
 
+@pytest.mark.covers("catcher.output")
 def test_a_catchers_output_is_the_result_of_the_caught_state() -> None:
     assert World(CAUGHT, handlers={"m:f": failing(Fault("Else"))}).result() == ["caught", "all", None, None]
 
 
+@pytest.mark.covers("catcher.when", "catcher.next")
 def test_a_catcher_jumps_and_its_condition_sees_the_error() -> None:
     world = World(
         """
@@ -412,6 +434,7 @@ def test_a_states_own_catch_covers_its_templates_and_not_its_when() -> None:
     assert uncaught.error()[0] == "States.QueryEvaluationError"
 
 
+@pytest.mark.covers("file.catch")
 def test_the_catch_of_the_workflow_makes_it_succeed() -> None:
     world = World("states: [{name: f, type: fail, error: E}]\ncatch: [{output: '{{ error.name }} caught'}]")
     assert world.result() == "E caught"
@@ -434,6 +457,7 @@ def test_a_failed_execution_names_the_line_of_the_state() -> None:
 # schemas -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.covers("file.input", "input.schema")
 def test_an_input_that_does_not_fit_fails_before_anything_runs() -> None:
     world = World(
         "input: {schema: {type: object, required: [id]}}\nstates: [{name: s, type: step, handler: 'm:f'}]\n"
@@ -456,11 +480,13 @@ def test_a_blank_input_is_an_empty_object() -> None:
     assert World("states: [{name: a, type: pass, output: '{{ input }}'}]").result() == {}
 
 
+@pytest.mark.covers("file.output_schema")
 def test_an_output_that_does_not_fit_fails() -> None:
     world = World("states: [{name: a, type: pass, output: 1}]\noutput_schema: {type: string}")
     assert world.error()[0] == "States.OutputInvalid"
 
 
+@pytest.mark.covers("state.result_schema")
 def test_a_result_that_does_not_fit_is_caught_by_name() -> None:
     text = (
         "states: [{name: a, type: %s, result_schema: {type: string}, "
@@ -473,6 +499,7 @@ def test_a_result_that_does_not_fit_is_caught_by_name() -> None:
 # step ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.covers("step.retry")
 def test_a_step_is_retried_in_place_until_it_succeeds() -> None:
     world = World(
         "states: [{name: s, type: step, handler: 'm:f', payload: '{{ context.state.attempt }}', "
@@ -546,6 +573,7 @@ def test_a_sequential_step_costs_one_checkpoint() -> None:
 # wait, time ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.covers("wait.type")
 def test_a_wait_is_one_operation() -> None:
     world = World("states: [{name: w, type: wait, duration: 1h}]")
     assert world.result() is None
@@ -564,6 +592,7 @@ def test_a_wait_is_one_operation() -> None:
         ("until: '2026-01-02'", 86_400),
     ],
 )
+@pytest.mark.covers("wait.duration", "wait.until")
 def test_how_long_a_wait_is(field: str, seconds: int) -> None:
     world = World(f"states: [{{name: w, type: wait, {field}}}]", input={"d": "1.5m"})
     world.result()
@@ -636,6 +665,7 @@ def test_an_unknown_function_fails_in_the_same_invocation() -> None:
     assert world.error() == ("Lambda.ResourceNotFoundException", "Function not found: nobody")
 
 
+@pytest.mark.covers("invoke.type", "invoke.function")
 def test_a_retried_invoke_is_a_new_operation_after_a_backoff() -> None:
     world = World(
         "states: [{name: a, type: invoke, function: f, retry: [{max_attempts: 3, interval: 4, jitter: none}], "
@@ -666,6 +696,7 @@ def test_a_failed_invoke_is_caught_by_name_and_status() -> None:
     }
 
 
+@pytest.mark.covers("invoke.allow")
 def test_a_templated_function_must_be_allowed() -> None:
     text = "states: [{name: a, type: invoke, function: 'f-{{ input.x }}', allow: ['f-*:live']}]"
     assert World(text, input={"x": "a:live"}, targets={"f-a:live": lambda _: 1}).result() == 1
@@ -673,6 +704,7 @@ def test_a_templated_function_must_be_allowed() -> None:
     assert World(text, input={"x": " ;rm"}).error()[0] == "States.QueryEvaluationError"
 
 
+@pytest.mark.covers("invoke.tenant_id", "state.label")
 def test_tenant_and_label_go_on_the_wire() -> None:
     world = World(
         "states: [{name: a, type: invoke, function: f, tenant_id: 't-{{ input.n }}', label: 'Zahlung prüfen {{ input.n }}'}]",
@@ -686,6 +718,7 @@ def test_tenant_and_label_go_on_the_wire() -> None:
     assert update["Payload"] == "{}"
 
 
+@pytest.mark.covers("invoke.payload")
 def test_a_payload_over_the_limit_is_refused_before_it_is_sent() -> None:
     world = World(
         "states: [{name: a, type: invoke, function: f, payload: '{{ input }}'}]",
@@ -756,6 +789,7 @@ def test_a_step_that_was_running_runs_again_without_start_at_least_once() -> Non
 
 
 @pytest.mark.parametrize(("retry", "action"), [("", "FAIL"), (", retry: [{max_attempts: 2}]", "RETRY")])
+@pytest.mark.covers("step.semantics")
 def test_a_step_that_was_running_is_not_run_again_at_most_once(retry: str, action: str) -> None:
     operation = shown({"Id": operation_id("s"), "Name": "s", "Type": "STEP", "SubType": "Step"}, "STARTED")
     text = f"states: [{{name: s, type: step, handler: 'm:f', semantics: at_most_once{retry}}}]"

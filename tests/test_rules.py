@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from durableflow.actions import AllowList, Clients, check_action
 from durableflow.compiler import understand
 from durableflow.errors import CODES, Diagnostic, UsageError, diagnostic
 from durableflow.rules import RULES, Known
@@ -16,6 +18,8 @@ from durableflow.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from durableflow.model import Workflow
 
 CASES = Path(__file__).parent / "cases" / "problems"
 FILES = {
@@ -88,6 +92,69 @@ def test_a_good_handler_and_a_check_that_is_a_step_are_asked_for_too() -> None:
     assert asked == ["risk.rules:score", "a:b"]
 
 
+AWS_STATES = """\
+  - name: put
+    type: aws
+    service: dynamodb
+    action: put_item
+    params:
+      TabelName: "{{ env.TABLE }}"
+      Item:
+        id: {S: "{{ input.id }}", Q: x}
+        total: {N: 5}
+      ReturnValues: ALL_ODL
+  - {name: a, type: aws, service: dynamodbb, action: put_item}
+  - {name: b, type: aws, service: s3, action: put_objekt}
+  - {name: c, type: aws, service: s3, action: get_object, params: {Bucket: b}}
+  - {name: d, type: aws, service: s3, action: get_object}
+  - name: e
+    type: wait_for_condition
+    until: result
+    check: {type: aws, service: s3, action: list_objects_v2, params: {Bucket: "b-{{ env.TABLE }}", MaxKeys: "{{ env.TABLE }}0"}}
+"""
+
+
+def test_actions_and_parameters_are_checked_at_their_places_by_who_knows_aws() -> None:
+    allowed = AllowList(patterns=("dynamodb:*", "s3:GetObject"))
+    known = Known(check_action=partial(check_action, clients=Clients(), allowed=allowed))
+    text = f'durableflow: "1"\nname: a\nenv: [TABLE]\nstates:\n{AWS_STATES}'
+    assert [problem.line() for problem in problems_of(text, known) if problem.code not in ("DF404", "DF900")] == [
+        "workflow.yaml:10:7: DF311 error: dynamodb.put_item has no parameter 'TabelName' (hint: did you mean 'TableName'?)",
+        (
+            "workflow.yaml:12:35: DF311 error: dynamodb.put_item: 'Item.id' has no parameter 'Q' "
+            "(hint: it has: B, BOOL, BS, L, M, N, NS, NULL, S, SS)"
+        ),
+        (
+            "workflow.yaml:13:20: DF311 error: dynamodb.put_item: 'Item.total.N' is a number, but must be text "
+            "(hint: write it in quotes, or give a template's value the filter 'string')"
+        ),
+        (
+            "workflow.yaml:14:21: DF421 warning: dynamodb.put_item: 'ReturnValues' is 'ALL_ODL', not in the list of "
+            "AWS's model (hint: did you mean 'ALL_OLD'?)"
+        ),
+        "workflow.yaml:15:35: DF304 error: there is no AWS service 'dynamodbb' (hint: did you mean 'dynamodb'?)",
+        "workflow.yaml:16:47: DF305 error: the service 's3' has no action 'put_objekt' (hint: did you mean 'put_object'?)",
+        "workflow.yaml:17:59: DF311 error: s3.get_object needs the parameter 'Key'",
+        "workflow.yaml:18:47: DF311 error: s3.get_object needs the parameter 'Bucket'",
+        "workflow.yaml:18:47: DF311 error: s3.get_object needs the parameter 'Key'",
+        (
+            "workflow.yaml:22:45: DF422 warning: the project's list 'aws: {allow: …}' does not have s3.list_objects_v2 "
+            "(hint: add 's3:ListObjectsV2' to it)"
+        ),
+        "workflow.yaml:22:109: DF311 error: s3.list_objects_v2: 'MaxKeys' is text, but must be a whole number",
+    ]
+
+
+def test_many_wrong_actions_take_bounded_time() -> None:
+    state = "  - {{name: s{0}, type: aws, service: s3, action: get_objekt{0}, params: {{a{0}: 1}}, retry: []}}\n"
+    wrong = "  - {{name: t{0}, type: aws, service: dynamo{0}, action: get_item, retry: []}}\n"
+    states = "".join(state.format(i) + wrong.format(i) for i in range(1_000))
+    started = time.perf_counter()
+    found = lines_of(states, Known(check_action=partial(check_action, clients=Clients())))
+    assert len(found) == 2_000
+    assert time.perf_counter() - started < 10
+
+
 def test_workflows_and_functions_of_the_project_are_known() -> None:
     known = Known(functions=frozenset({"stock:live", "fraud:$LATEST"}), workflows=frozenset({"shipping", "sample"}))
     states = """
@@ -111,6 +178,240 @@ def test_a_declared_environment_name_should_have_a_value() -> None:
     known = Known(env=frozenset({"TABLE"}))
     found = lines_of("  - {name: a, type: pass}", known, head="env: [TABLE, TOPIC]")
     assert found == ["DF411 the environment name 'TOPIC' has no value here"]
+
+
+def test_a_durable_function_needs_a_qualifier() -> None:
+    known = Known(functions=frozenset({"risk", "risk:1"}), durable=frozenset({"risk"}))
+    states = """
+  - {name: a, type: invoke, function: risk, retry: []}
+  - {name: b, type: invoke, function: 'risk:1', retry: []}
+"""
+    assert lines_of(states, known) == ["DF416 'risk' is a durable function and is called without a qualifier"]
+
+
+def test_a_function_that_data_names_needs_a_list_of_those_allowed() -> None:
+    found = lines_of("  - {name: a, type: invoke, function: '{{ input.f }}', retry: []}")
+    assert found == ["DF315 state 'a' calls a function that data names, and has no 'allow'"]
+
+
+def test_plain_http_is_for_the_hosts_that_the_project_allows() -> None:
+    states = """
+  - {name: a, type: http, url: 'http://LOCALHOST:9000/x', retry: []}
+  - {name: b, type: http, url: 'http://intern/x', retry: []}
+  - {name: c, type: http, url: '{{ input.url }}', retry: []}
+  - {name: d, type: http, url: 'https://shop.example/x', retry: []}
+  - {name: e, type: wait_for_condition, until: result.body, check: {type: http, url: 'http://other:1/x'}}
+"""
+    known = Known(hosts=frozenset({"localhost:9000", "intern"}))
+    assert lines_of(states, known) == ["DF418 'other:1' is reached without https, which the project does not allow"]
+    assert lines_of(states, Known()) == []
+
+
+# Inline workflows.
+
+
+def inline(name: str, *others: str) -> Workflow:
+    states = ", ".join(f"{{name: to_{other}, type: workflow, mode: inline, workflow: {other}}}" for other in others)
+    wait = "{name: w, type: wait, duration: 1}"
+    text = f'durableflow: "1"\nname: {name}\nstates: [{wait}{", " if others else ""}{states}]\n'
+    workflow, _, _ = understand(Source(name=f"{name}.yaml", text=text))
+    assert workflow is not None
+    return workflow
+
+
+def test_inline_workflows_that_come_back_to_themselves_are_found() -> None:
+    known = Known(find_workflow={"b": inline("b", "c"), "c": inline("c", "d", "b"), "d": inline("d")}.get)
+    states = """
+  - {name: x, type: workflow, workflow: sample, mode: inline, retry: []}
+  - {name: v, type: workflow, workflow: b, mode: inline, retry: []}
+  - {name: z, type: workflow, workflow: d, mode: inline, retry: []}
+"""
+    assert lines_of(states, known) == [
+        "DF307 inline workflow 'sample' comes back to itself: sample → sample",
+        "DF307 inline workflow 'b' comes back to itself: b → c → b",
+    ]
+
+
+def test_an_inline_workflow_is_priced_with_what_it_holds() -> None:
+    known = Known(find_workflow={"b": inline("b", "c", "nowhere"), "c": inline("c")}.get)
+    text = 'durableflow: "1"\nname: a\nstates: [{name: x, type: workflow, workflow: b, mode: inline, retry: []}]\n'
+    (found,) = problems_of(text, known)
+    assert found.message == "worst path 5 operations of 3,000 (the inline workflow 'nowhere' counted as 1)"
+
+
+# What is known of a result.
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        ("states.call.result.bdy", "the result of 'call' has no 'bdy'"),
+        ("states.call.result.body.id", None),
+        ("states.both.result.lft", "the result of 'both' has no 'lft'"),
+        ("states.shaped.result.idd", "the result of 'shaped' has no 'idd'"),
+        ("states.shaped.result[0]", None),
+        ("states.caught.result.anything", None),
+        ("states.all.summary.done", "the summary of 'all' has no 'done'"),
+        ("states.all.failures[0].branch", "a failure has no 'branch'"),
+        ("states.both.failures[0].branch", None),
+        ("states.both.failures[0].error.state", "a failure's error has no 'state'"),
+        ("states.call.error.mesage", "the error of 'call' has no 'mesage'"),
+        ("states.call.failures", "a state has no 'failures' (it has result, status, error, started_at, ended_at)"),
+        ("states.until.result.state", None),
+        ("states.until.result.stat", "the result of 'until' has no 'stat'"),
+    ],
+)
+def test_what_the_file_says_about_a_result_is_held_against_what_reads_it(read: str, message: str | None) -> None:
+    states = f"""
+  - {{name: call, type: http, url: 'https://a.example/x', retry: []}}
+  - {{name: both, type: parallel, branches: {{left: [{{name: l, type: pass}}], right: [{{name: r, type: pass}}]}}}}
+  - {{name: shaped, type: pass, output: {{id: 1}}}}
+  - {{name: caught, type: pass, output: {{id: 1}}, catch: [{{output: other}}]}}
+  - {{name: all, type: map, items: input.list, states: [{{name: one, type: pass}}]}}
+  - name: until
+    type: wait_for_condition
+    check: {{type: http, url: 'https://a.example/x', output: {{state: '{{{{ result.body.s }}}}'}}}}
+    until: result.state == 'OK'
+  - {{name: last, type: pass, output: '{{{{ {read} }}}}'}}
+"""
+    assert lines_of(states) == ([] if message is None else [f"DF237 {message}"])
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "type: http, url: 'https://a.example/x', output: '{{ result.bdy }}', retry: []",
+        "type: http, url: 'https://a.example/x', assign: {x: '{{ result.bdy }}'}, retry: []",
+        "type: pass, output: {id: 1}, assign: {x: '{{ result.idd }}'}",
+        "type: wait_for_condition, until: result.stat, check: {type: http, url: 'https://a.example/x'}",
+        "type: wait_for_condition, until: result.x, check: {type: step, handler: 'a:b', output: {y: 1}}",
+    ],
+)
+def test_so_is_what_a_state_reads_of_its_own_result(state: str) -> None:
+    (found,) = lines_of(f"  - {{name: a, {state}}}")
+    assert found.startswith("DF237 the result has no ")
+
+
+# Variables and lists.
+
+
+@pytest.mark.parametrize(
+    ("keeper", "inside"),
+    [
+        ("type: map, items: input.l, states: [@]", "map 'k'"),
+        ("type: parallel, branches: {left: [@]}", "parallel 'k'"),
+        ("type: block, context: true, states: [@]", "block 'k'"),
+        ("type: wait_for_callback, timeout: 1m, submit: [@]", "the 'submit' of 'k'"),
+        ("type: block, states: [@]", None),
+        ("type: loop, max_iterations: 2, states: [@]", None),
+        ("type: pass, catch: [{states: [@]}]", None),
+        ("type: map, items: input.l, states: [{name: p, type: pass}], assign: {x: 1}", None),
+        ("type: parallel, branches: {left: [{name: p, type: pass}]}, catch: [{assign: {x: 1}}]", None),
+    ],
+)
+def test_a_variable_that_is_set_only_where_it_is_a_copy(keeper: str, inside: str | None) -> None:
+    inner = "{name: set, type: pass, assign: {x: 1}}, {name: read, type: pass, output: '{{ vars.x }}'}"
+    states = (
+        f"  - {{name: k, {keeper.replace('@', inner)}}}\n  - {{name: last, type: pass, output: '{{{{ vars.x }}}}'}}"
+    )
+    assert lines_of(states) == ([f"DF233 the variable 'x' is set only inside {inside}"] if inside else [])
+    assert lines_of(states, head="vars: {x: 0}") == []
+
+
+@pytest.mark.parametrize(("items", "said"), [("\"'abc'\"", '"abc"'), ("5", "5"), ("true", "true"), ('"{}"', "{}")])
+def test_items_that_can_be_no_list(items: str, said: str) -> None:
+    found = lines_of(f"  - {{name: a, type: map, items: {items}, states: [{{name: p, type: pass}}]}}")
+    assert found == [f"DF156 'items' must give a list, not '{said}'"]
+
+
+# Errors, races, timeouts.
+
+
+def test_a_retrier_or_catcher_that_never_matches() -> None:
+    states = """
+  - name: a
+    type: step
+    handler: a:b
+    retry: [{errors: ['*']}, {errors: [Http.404]}, {errors: [States.QueryEvaluationError]}]
+    catch: [{errors: [NonDeterministicExecutionError]}, {when: error.data, errors: [States.ALL]}, {errors: [X]}]
+"""
+    assert lines_of(states) == [
+        "DF415 this retrier never matches: one before it takes every error",
+        "DF415 this catcher never matches: 'NonDeterministicExecutionError' always ends the execution",
+    ]
+
+
+def test_an_error_name_that_is_nearly_one_of_the_languages_own() -> None:
+    states = """
+  - {name: a, type: step, handler: 'a:b', retry: [{errors: [States.TimeOut]}], catch: [{errors: [States.Mine]}]}
+  - {name: b, type: fail, error: States.Runtimes, catch: [{errors: [States.Runtimes, States.Timeout, States.Timeout*]}]}
+"""
+    assert lines_of(states) == ["DF419 no error is called 'States.TimeOut'"]
+
+
+@pytest.mark.parametrize(
+    ("body", "warns"),
+    [
+        ("{name: w, type: invoke, function: f, retry: []}", True),
+        ("{name: w, type: block, states: [{name: x, type: step, handler: 'a:b', retry: []}]}", True),
+        ("{name: w, type: http, method: POST, url: 'https://a.example', retry: []}", True),
+        ("{name: w, type: aws, service: s3, action: put_object, retry: []}", True),
+        ("{name: w, type: aws, service: s3, action: get_object, retry: []}", False),
+        ("{name: w, type: http, url: 'https://a.example', retry: []}", False),
+        ("{name: w, type: wait, duration: 1}", False),
+    ],
+)
+def test_a_race_whose_losers_do_more_than_read(body: str, *, warns: bool) -> None:
+    race = "completion: {min_successful: 1}"
+    parallel = f"  - {{name: a, type: parallel, {race}, branches: {{x: [{body}], y: [{{name: z, type: pass}}]}}}}"
+    mapped = f"  - {{name: a, type: map, items: input.l, {race}, states: [{body}]}}"
+    message = "DF412 the %s of 'a' that lose the race still do their work"
+    assert lines_of(parallel) == ([message % "branches"] if warns else [])
+    assert lines_of(mapped) == ([message % "items"] if warns else [])
+
+
+def test_more_successes_than_branches() -> None:
+    states = "  - {name: a, type: parallel, completion: {min_successful: 2}, branches: {x: [{name: z, type: pass}]}}"
+    assert lines_of(states) == ["DF417 'min_successful' is 2, but 'a' has 1 branch"]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("type: invoke, function: f, timeout: 1m, retry: []", "timeout on an invoke inside a map costs one extra"),
+        ("type: workflow, workflow: w, timeout: 1m, retry: []", "timeout on a workflow inside a map costs one extra"),
+        ("type: block, timeout: 1m, states: [@]", "timeout on a block inside a map costs two extra"),
+        ("type: block, context: true, timeout: 1m, states: [@]", "timeout on a block inside a map costs one extra"),
+        (
+            "type: loop, max_iterations: 2, timeout: 1m, retry: [{}], states: [@]",
+            "timeout on a loop inside a map costs one extra",
+        ),
+        ("type: parallel, timeout: 1m, branches: {x: [@]}", "timeout on a parallel inside a map costs one extra"),
+        ("type: step, handler: 'a:b', timeout: 1m, retry: []", None),
+        ("type: wait_for_callback, timeout: 1m", None),
+        (
+            "type: wait, duration: 1, compensate: [{name: u, type: invoke, function: f, timeout: 1m, retry: []}]",
+            "timeout on an invoke inside a map costs one extra",
+        ),
+    ],
+)
+def test_a_timeout_inside_a_map_is_priced(state: str, message: str | None) -> None:
+    body = state.replace("@", "{name: p, type: pass}")
+    found = lines_of(
+        f"  - {{name: m, type: map, items: input.l, states: [{{name: s, {body}}}]}}", Known(operations=10_000)
+    )
+    assert [line.removeprefix("DF405 ").split(" operation")[0] for line in found] == (
+        [] if message is None else [message]
+    )
+
+
+def test_what_undoes_a_map_is_not_inside_it_and_a_default_timeout_is() -> None:
+    undo = "{name: u, type: invoke, function: f, timeout: 1m, retry: []}"
+    states = f"  - {{name: m, type: map, items: input.l, states: [{{name: p, type: pass}}], compensate: [{undo}]}}"
+    assert lines_of(states) == []
+    states = "  - {name: m, type: map, items: input.l, batch_size: 5, states: [{name: i, type: invoke, function: f, retry: []}]}"
+    found = lines_of(states, head="defaults: {timeout: 1m}")
+    assert found == ["DF405 the default timeout on an invoke inside a map costs one extra operation per batch"]
 
 
 # Files.
@@ -177,9 +478,15 @@ def price(states: str, **extra: str) -> str:
         ("{type: aws, service: s3, action: get_object, retry: policy}", 3),
         ("{type: workflow, workflow: w}", 1),
         ("{type: wait, duration: 1s}", 1),
+        ("{type: workflow, workflow: w, timeout: 1h}", 2),
         ("{type: wait_for_callback}", 1),
+        ("{type: wait_for_callback, timeout: 1h, retry: [{max_attempts: 2}]}", 3),
         ("{type: wait_for_callback, submit: [{name: b, type: wait, duration: 1s}]}", 3),
         ("{type: wait_for_condition, check: {type: step, handler: 'a:b'}, until: result, max_attempts: 9}", 10),
+        (
+            "{type: wait_for_condition, check: {type: step, handler: 'a:b'}, until: result, max_attempts: 9, timeout: 1h, retry: [{max_attempts: 2}]}",
+            21,
+        ),
         (
             "{type: choice, choices: [{when: true, states: [@b]}], default: [@c, @d]}",
             2,
@@ -215,6 +522,8 @@ WAIT = "{name: b%d, type: wait, duration: 1}"
     ("state", "found"),
     [
         (f"type: map, items: input.l, states: [{WAIT % 1}]", "1,001 operations of 3,000 (map 'a' assumed 1,000 items)"),
+        (f"type: map, items: '[1, input.two, 3]', batch_size: 2, states: [{WAIT % 1}]", "3 operations of 3,000"),
+        (f"type: map, items: '[]', nesting: nested, states: [{WAIT % 1}]", "1 operations of 3,000"),
         (f"type: map, items: input.l, batch_size: 100, states: [{WAIT % 1}]", "11 operations"),
         (f"type: map, items: input.l, nesting: nested, states: [{WAIT % 1}]", "2,001 operations"),
         (f"type: map, items: input.l, states: [{WAIT % 1}, {WAIT % 2}]", "3,001 operations of 3,000"),
@@ -260,7 +569,7 @@ def test_the_worst_path_is_held_against_the_limit_of_the_project() -> None:
     text += "states:\n  - {name: x, type: wait, duration: 1}\nfinally: [{name: z, type: wait, duration: 1}]\n"
     (found,) = problems_of(text, Known(operations=3))
     assert (found.code, found.severity) == ("DF413", "warning")
-    assert found.message == "worst path 4 operations of 3"
+    assert found.message == "worst path 4 operations of 3 (3 when nothing fails)"
 
 
 def test_many_assumptions_are_cut() -> None:

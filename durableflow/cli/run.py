@@ -81,6 +81,7 @@ class Ended:
 )
 @click.option("--project", type=click.Path(path_type=Path), help="The project file, or its folder.")
 @click.option("--env", "env", metavar="NAME=VALUE", multiple=True, help="A value of the environment; may be repeated.")
+@click.option("--allow-aws", is_flag=True, help="Let aws states call AWS where the project has no answer for them.")
 def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
     workflow: Path,
     given: str | None,
@@ -96,6 +97,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
     skip_time: bool,
     as_json: bool,
     ephemeral: bool,
+    allow_aws: bool,
 ) -> int:
     """Run WORKFLOW here, and print its result.
 
@@ -126,6 +128,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
         project=loaded.context,
         env=loaded.env,
         skip_time=skip_time,
+        allow_aws=allow_aws,
         durability="full" if durability == "full" else "normal",
         workers=workers,
         log=drawn.log,

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from durableflow import report
-from durableflow.cli import console, loading
+from durableflow.cli import console, loading, pages
 from durableflow.decode import decode_project, decode_workflow
 from durableflow.document import read_bytes
-from durableflow.errors import UsageError, WorkflowError
+from durableflow.errors import CODES, UsageError, WorkflowError
 from durableflow.files import read_file
 from durableflow.project import PROJECT_FILE, load_project
 from durableflow.report import Checked
 from durableflow.rules import check
-from durableflow.source import Mark, Source, Span
+from durableflow.source import Mark, Source, Span, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,13 +55,19 @@ _STATES_KEY: Final = re.compile(rb"""^\s*["']?states["']?\s*:""", re.MULTILINE)
     show_default=True,
     help="Findings shown by pretty and line; 0 for all.",
 )
+@click.option("--select", metavar="CODES", multiple=True, help="Show only these, as DF404 or DF3,DF4; may be repeated.")
+@click.option("--ignore", metavar="CODES", multiple=True, help="Do not show these; may be repeated.")
+@click.option("--explain", metavar="CODE", help="Say what a code means, with an example, and check nothing.")
 @click.option("--no-import", is_flag=True, help="Do not import handlers to check that they exist.")
 @click.option("--project", type=click.Path(path_type=Path), help="The project file, or its folder.")
 @click.option("--env", "env", metavar="NAME=VALUE", multiple=True, help="A value of the environment; may be repeated.")
-def validate_command(
+def validate_command(  # noqa: PLR0913, PLR0917 - one for each option
     paths: Sequence[Path],
     form: report.Form,
     limit: int,
+    select: Sequence[str],
+    ignore: Sequence[str],
+    explain: str | None,
     project: Path | None,
     env: Sequence[str],
     *,
@@ -73,19 +80,76 @@ def validate_command(
     tests, *.test.yaml, are left out), or - for standard input. Without PATHS: the folder you are in.
 
     Handlers are imported to see that they exist, so their modules' top-level code runs; --no-import leaves that out.
+
+    An error that --select or --ignore leaves out is not shown, but a file that has one is still refused.
     """
+    if explain is not None:
+        if paths:
+            console.usage("DF797", "--explain checks no files", "leave the paths out")
+        console.emit(str(pages.page(_code(explain))))
+        return console.DONE
+    choice = _Choice(select=_prefixes(select), ignore=_prefixes(ignore))
     validator = _Validator(project=project, env=env, check_handlers=not no_import)
     checked = [found for path in paths or [Path()] for found in validator.checked(path)]
     checked += validator.broken_projects(checked)
-    shown = limit or None
-    if text := report.render(checked, form, version=console.version(), limit=shown):
+    is_refused = report.count(checked)["error"] > 0
+    checked = [choice.of(found) for found in checked]
+    most = limit or None
+    if text := report.render(checked, form, version=console.version(), limit=most):
         console.emit(text)
     if form in ("pretty", "line"):
-        console.tell(report.summary(checked, limit=shown))
-    counts = report.count(checked)
+        console.tell(report.summary(checked, limit=most))
     if validator.unreadable:
         return console.USAGE
-    return console.PROBLEMS if counts["error"] or (strict and counts["warning"]) else console.DONE
+    return console.PROBLEMS if is_refused or (strict and report.count(checked)["warning"]) else console.DONE
+
+
+def _code(text: str) -> str:
+    """Return the code that was meant.
+
+    Raises:
+        UsageError: there is none.
+    """
+    code = text.strip().upper()
+    if code not in CODES:
+        near = difflib.get_close_matches(code, CODES, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "codes look like DF404; docs/errors.md lists them"
+        console.usage("DF799", f"there is no code '{shown(text)}'", hint)
+    return code
+
+
+def _prefixes(texts: Sequence[str]) -> frozenset[str]:
+    """Return the codes and beginnings of codes of an option that may be repeated.
+
+    Raises:
+        UsageError: no code begins so.
+    """
+    found: set[str] = set()
+    for text in (part.strip() for whole in texts for part in whole.split(",")):
+        prefix = text.upper()
+        if len(prefix) < len("DF") or not any(code.startswith(prefix) for code in CODES):
+            console.usage(
+                "DF799", f"no code begins with '{shown(text)}'", "write codes such as DF404, or DF4 for all of DF4xx"
+            )
+        found.add(prefix)
+    return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """Which findings are shown. Where both options name a code, the longer beginning counts, then `ignore`."""
+
+    select: frozenset[str]
+    ignore: frozenset[str]
+
+    def takes(self, code: str) -> bool:
+        chosen = max((len(prefix) for prefix in self.select or ("DF",) if code.startswith(prefix)), default=0)
+        return chosen > max((len(prefix) for prefix in self.ignore if code.startswith(prefix)), default=0)
+
+    def of(self, checked: Checked) -> Checked:
+        problems = tuple(problem for problem in checked.problems if self.takes(problem.code))
+        hidden = sum(p.severity == "error" for p in checked.problems) - sum(p.severity == "error" for p in problems)
+        return replace(checked, problems=problems, hidden_errors=hidden)
 
 
 class _Validator:

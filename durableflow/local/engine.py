@@ -125,6 +125,7 @@ class _Owner:
             "expect": self.expect,
             "register": self.register_json,
             "is_skipping": lambda: isinstance(self._clock, SkipClock),
+            "is_calling_aws": lambda: self._targets.allow_aws,
         }
 
     # Jobs ------------------------------------------------------------------------------------------------------------
@@ -247,6 +248,7 @@ class Engine:
         project: what the project file declares, or None.
         env: values over those of the project and the process.
         skip_time: jump over waits while nothing runs (rule 30). Only the owner's counts.
+        allow_aws: let aws states that the project does not answer call AWS. Only the owner's counts.
         durability: of the store; `full` also survives a power cut.
         workers: most worker processes; None for the default.
         log: called with each line that a handler or target writes, and whose it is.
@@ -263,6 +265,7 @@ class Engine:
         project: ProjectContext | None = None,
         env: Mapping[str, str] | None = None,
         skip_time: bool = False,
+        allow_aws: bool = False,
         durability: Durability = "normal",
         workers: int | None = None,
         log: Callable[[str, str], None] = to_standard_error,
@@ -272,6 +275,7 @@ class Engine:
         self._project = project
         self._env = dict(env or {})
         self._skip_time = skip_time
+        self._allow_aws = allow_aws
         self._durability: Durability = durability
         self._workers = workers
         self._log = log
@@ -322,6 +326,7 @@ class Engine:
         owner = Remote(address)
         try:
             is_skipping = owner.ask("is_skipping", {})
+            is_calling_aws = owner.ask("is_calling_aws", {})
             if is_skipping or not self._skip_time:
                 for (workflow, name), answers in self._expected.items():
                     owner.ask("expect", {"workflow": workflow, "name": name, "answers": answers})
@@ -335,13 +340,21 @@ class Engine:
                     hint="leave --skip-time out, end that process, or choose another store with --store",
                 )
             )
+        if self._allow_aws and not is_calling_aws:
+            raise UsageError(
+                diagnostic(
+                    "DF762",
+                    f"process {address.pid} runs the executions of '{self._store}', and does not call AWS",
+                    hint="leave --allow-aws out, end that process, or choose another store with --store",
+                )
+            )
         return owner
 
     def _owner(self, lock: StoreLock | None) -> _Owner:
         return _Owner(
             self._store,
             lock,
-            Targets(project=self._project, env=self._env),
+            Targets(project=self._project, env=self._env, allow_aws=self._allow_aws),
             is_skipping=self._skip_time,
             durability=self._durability,
             workers=self._workers,

@@ -544,6 +544,24 @@ class Service:
                 "failures": execution.failures,
             }
 
+    def count_answer(self, *, DurableExecutionArn: str, Answer: str, Call: str) -> dict[str, int]:
+        """Count a call that a list of fixed answers is to answer (rule 60). Not part of the API.
+
+        Args:
+            DurableExecutionArn: of the execution that calls.
+            Answer: the key of the list.
+            Call: which call; the same one again has the same number.
+
+        Returns:
+            `{Number}`, from 0.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._turn() as turn:
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            return {"Number": self._store.answer_number(execution.key, Answer, Call)}
+
     def callbacks(
         self, *, DurableExecutionArn: str | None = None, Name: str | None = None, WithChildren: bool = False
     ) -> list[history.Reply]:

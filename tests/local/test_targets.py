@@ -92,6 +92,7 @@ def end_of(targets: Targets, name: str, *, call_number: int = 0) -> End:
         "arn:aws:lambda:eu-west-1:123456789012:function:inventory:live",
     ],
 )
+@pytest.mark.covers("project.functions")
 def test_a_function_is_found_by_each_form_of_its_name(project: ProjectContext, name: str) -> None:
     assert Targets(project).resolve(name) == Function(
         name="inventory", version=version("live"), is_durable=False, retention_days=14
@@ -146,6 +147,7 @@ def test_workflows_are_functions_once_they_are_registered_and_for_whoever_invoke
     assert targets.resolve("shipping:1", is_invoked=True) is None
 
 
+@pytest.mark.covers("target.workflow")
 def test_a_function_may_be_a_workflow(project: ProjectContext) -> None:
     targets = Targets(project)
     found = targets.resolve("parcels:live")
@@ -202,6 +204,7 @@ def test_without_a_store_for_them_large_results_go_nowhere(project: ProjectConte
     assert (task.offload, task.operations_max) == (None, 3000)
 
 
+@pytest.mark.covers("project.deploy", "deploy.execution_timeout", "deploy.retention")
 def test_deploy_bounds_executions_here_too(tmp_path: Path) -> None:
     project = made(tmp_path, FUNCTIONS + "    deploy: {function: f, execution_timeout: 2h, retention: 3d}\n")
     found = Targets(project).resolve("parcels:live")
@@ -212,6 +215,7 @@ def test_deploy_bounds_executions_here_too(tmp_path: Path) -> None:
 # Plain targets.
 
 
+@pytest.mark.covers("target.python")
 def test_a_python_target_runs_from_the_project_folder_with_its_environment(
     project: ProjectContext, tmp_path: Path
 ) -> None:
@@ -224,6 +228,7 @@ def test_a_python_target_runs_from_the_project_folder_with_its_environment(
     assert dict(task.environment.env) == {"TABLE": "orders", "REGION": "us"}
 
 
+@pytest.mark.covers("target.command")
 def test_a_command_runs_in_the_project_folder(project: ProjectContext, tmp_path: Path) -> None:
     targets = Targets(project)
     task = targets.task(job(targets, "legacy"))
@@ -231,6 +236,7 @@ def test_a_command_runs_in_the_project_folder(project: ProjectContext, tmp_path:
     assert (task.arguments, task.environment.folder, task.payload) == (("node", "legacy.js"), tmp_path, '{"a":1}')
 
 
+@pytest.mark.covers("target.error", "answer.name", "answer.message", "answer.data")
 def test_a_list_gives_one_answer_for_each_call_and_repeats_its_last(project: ProjectContext) -> None:
     targets = Targets(project)
     busy = {"ErrorType": "Busy", "ErrorMessage": "later", "ErrorData": '{"in":5}'}
@@ -239,6 +245,7 @@ def test_a_list_gives_one_answer_for_each_call_and_repeats_its_last(project: Pro
     assert end_of(targets, "fraud", call_number=9).error == busy
 
 
+@pytest.mark.covers("target.result")
 def test_a_single_answer_is_always_given(project: ProjectContext) -> None:
     assert end_of(Targets(project), "rate", call_number=3) == End(text="null")
 

@@ -1,0 +1,5 @@
+LIMIT = 100
+
+
+def score(payload: object) -> object:
+    return payload
