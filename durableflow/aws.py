@@ -18,7 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -89,6 +89,7 @@ def lambda_handler(
             check_schema=check_schema,
             clock_ms=_now_ms,
             log=_log_of(context),
+            child=partial(_child, str(event.get("DurableExecutionArn", "")), runnable),
         )
 
     return handle
@@ -101,6 +102,18 @@ def handler(event: Mapping[str, Any], context: object) -> Object:
         UsageError: as :func:`lambda_handler`.
     """
     return _from_environment()(event, context)
+
+
+def _child(arn: str, runnable: Plan | Mapping[str, Plan], workflow: str) -> tuple[str, bool]:
+    """Return the function that runs a child workflow, and whether it has to be told which (rule 52).
+
+    One that this function holds runs in this function, at the version that executes; for another one there has to be a
+    function of its name.
+    """
+    own = arn.partition("/durable-execution/")[0]
+    if isinstance(runnable, Plan):
+        return (own, False) if runnable.name == workflow else (workflow, False)
+    return (own, True) if workflow in runnable else (workflow, False)
 
 
 @cache

@@ -292,6 +292,38 @@ def test_so_is_what_a_state_reads_of_its_own_result(state: str) -> None:
     assert found.startswith("DF237 the result has no ")
 
 
+# Variables and lists.
+
+
+@pytest.mark.parametrize(
+    ("keeper", "inside"),
+    [
+        ("type: map, items: input.l, states: [@]", "map 'k'"),
+        ("type: parallel, branches: {left: [@]}", "parallel 'k'"),
+        ("type: block, context: true, states: [@]", "block 'k'"),
+        ("type: wait_for_callback, timeout: 1m, submit: [@]", "the 'submit' of 'k'"),
+        ("type: block, states: [@]", None),
+        ("type: loop, max_iterations: 2, states: [@]", None),
+        ("type: pass, catch: [{states: [@]}]", None),
+        ("type: map, items: input.l, states: [{name: p, type: pass}], assign: {x: 1}", None),
+        ("type: parallel, branches: {left: [{name: p, type: pass}]}, catch: [{assign: {x: 1}}]", None),
+    ],
+)
+def test_a_variable_that_is_set_only_where_it_is_a_copy(keeper: str, inside: str | None) -> None:
+    inner = "{name: set, type: pass, assign: {x: 1}}, {name: read, type: pass, output: '{{ vars.x }}'}"
+    states = (
+        f"  - {{name: k, {keeper.replace('@', inner)}}}\n  - {{name: last, type: pass, output: '{{{{ vars.x }}}}'}}"
+    )
+    assert lines_of(states) == ([f"DF233 the variable 'x' is set only inside {inside}"] if inside else [])
+    assert lines_of(states, head="vars: {x: 0}") == []
+
+
+@pytest.mark.parametrize(("items", "said"), [("\"'abc'\"", '"abc"'), ("5", "5"), ("true", "true"), ('"{}"', "{}")])
+def test_items_that_can_be_no_list(items: str, said: str) -> None:
+    found = lines_of(f"  - {{name: a, type: map, items: {items}, states: [{{name: p, type: pass}}]}}")
+    assert found == [f"DF156 'items' must give a list, not '{said}'"]
+
+
 # Errors, races, timeouts.
 
 
@@ -312,7 +344,7 @@ def test_a_retrier_or_catcher_that_never_matches() -> None:
 def test_an_error_name_that_is_nearly_one_of_the_languages_own() -> None:
     states = """
   - {name: a, type: step, handler: 'a:b', retry: [{errors: [States.TimeOut]}], catch: [{errors: [States.Mine]}]}
-  - {name: b, type: fail, error: States.Runtimes, catch: [{errors: [States.Runtimes, States.Timeout, States.*]}]}
+  - {name: b, type: fail, error: States.Runtimes, catch: [{errors: [States.Runtimes, States.Timeout, States.Timeout*]}]}
 """
     assert lines_of(states) == ["DF419 no error is called 'States.TimeOut'"]
 
