@@ -222,9 +222,7 @@ def test_rule_26_how_long_a_wait_is(field: str, seconds: int | None) -> None:
 
 
 def test_rule_26_longer_than_a_leap_year_is_an_error() -> None:
-    ending = endings(
-        lambda: World("states: [{name: w, type: wait, duration: '{{ input }}'}]", input=31_622_401)
-    )
+    ending = endings(lambda: World("states: [{name: w, type: wait, duration: '{{ input }}'}]", input=31_622_401))
     assert ending.error[0] == "States.QueryEvaluationError"
 
 
@@ -233,7 +231,11 @@ def test_rule_26_longer_than_a_leap_year_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     "work",
-    ["type: step, handler: 'm:f'", "type: aws, service: s3, action: list_buckets", "type: http, method: GET, url: 'https://x.example'"],
+    [
+        "type: step, handler: 'm:f'",
+        "type: aws, service: s3, action: list_buckets",
+        "type: http, method: GET, url: 'https://x.example'",
+    ],
 )
 def test_rule_27_the_timeout_of_work_in_place_goes_with_the_call_and_costs_no_operation(work: str) -> None:
     handlers = dict.fromkeys(["m:f", "s3:list_buckets", "GET https://x.example"], lambda _: 1)
@@ -318,7 +320,9 @@ def test_rule_28_a_timeout_is_put_on_record_before_anything_else(kind: str) -> N
     assert ending.result == [["States.Timeout", "s"], "caught"]
     fired = ending.operation("s:timed_out")
     assert (fired["Type"], fired.get("SubType"), fired["Status"]) == ("CONTEXT", "RunInChildContext", "FAILED")
-    batch = next(r["Updates"] for r in ending.world.service.requests if any(u["Id"] == fired["Id"] for u in r["Updates"]))
+    batch = next(
+        r["Updates"] for r in ending.world.service.requests if any(u["Id"] == fired["Id"] for u in r["Updates"])
+    )
     assert [(u["Id"], u["Action"]) for u in batch[:2]] == [(fired["Id"], "START"), (fired["Id"], "FAIL")]
     assert ending.paths.count("s:timeout") == ending.paths.count("s:timed_out") == 1
 
@@ -370,7 +374,9 @@ def test_rule_28_the_timeout_of_an_inline_workflow_is_its_own() -> None:
         lambda: World(
             "states: [{name: sub, type: workflow, workflow: g, mode: inline, catch: [{output: '{{ error }}'}]}, "
             "{name: after, type: wait, duration: 3h}, {name: p, type: pass, output: '{{ states.sub.result.name }}'}]",
-            inline={"g": "timeout: 1h\nstates: [{name: i, type: wait, duration: 2h}]\nfinally: [{name: z, type: wait, duration: 1h}]"},
+            inline={
+                "g": "timeout: 1h\nstates: [{name: i, type: wait, duration: 2h}]\nfinally: [{name: z, type: wait, duration: 1h}]"
+            },
         )
     )
     assert ending.result == "States.Timeout"
@@ -426,7 +432,9 @@ def test_rule_29_end_is_no_name_and_while_and_until_exclude_each_other() -> None
     with pytest.raises(WorkflowError, match="end"):
         plan_of("states: [{name: end, type: pass}]")
     with pytest.raises(WorkflowError, match="until"):
-        plan_of("states: [{name: l, type: loop, while: true, until: true, max_iterations: 1, states: [{name: a, type: pass}]}]")
+        plan_of(
+            "states: [{name: l, type: loop, while: true, until: true, max_iterations: 1, states: [{name: a, type: pass}]}]"
+        )
 
 
 # 30 ------------------------------------------------------------------------------------------------------------------
