@@ -19,6 +19,7 @@ from durableflow.decode import decode_project, decode_workflow
 from durableflow.document import Limits, read_bytes
 from durableflow.errors import UsageError, WorkflowError, diagnostic
 from durableflow.files import read_file
+from durableflow.forms import parse_size
 from durableflow.ledger import function_name
 from durableflow.model import Aws, AwsCheck, DurableTarget, WaitForCondition, WorkflowTarget, walk_states
 from durableflow.rules import Known
@@ -75,6 +76,25 @@ class ProjectContext:
     def store(self) -> Path:
         """The file of the executions that run here."""
         return self.folder / self.project.store
+
+    @property
+    def offload_folder(self) -> Path | None:
+        """The folder that large results of executions that run here go to; None where they go nowhere.
+
+        A bucket is for AWS: here the folder `offload` beside the store stands in for it.
+        """
+        offload = self.project.offload
+        if offload is None:
+            return None
+        return self.folder / offload.directory if offload.directory else self.store.parent / "offload"
+
+    @property
+    def offload_bytes(self) -> int | None:
+        """The size from which results go there, None where they go nowhere."""
+        if self.project.offload is None:
+            return None
+        threshold = self.project.offload.threshold
+        return parse_size(threshold) if isinstance(threshold, str) else threshold
 
 
 def find_project(start: Path) -> Path | None:

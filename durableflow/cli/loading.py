@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -26,6 +25,7 @@ from durableflow.project import (
 )
 from durableflow.rules import Known
 from durableflow.source import shown
+from durableflow.vault import LocalSecrets
 from durableflow.work import check_handler
 
 if TYPE_CHECKING:
@@ -146,8 +146,10 @@ def environment(context: ProjectContext | None, given: Sequence[str]) -> dict[st
 
 def secrets(context: ProjectContext | None) -> list[str]:
     """Return the values of the project's secrets, for whoever has to keep them out of a file."""
-    declared = context.project.secrets.values() if context else ()
-    return [value for secret in declared if (value := os.environ.get(secret.env))]
+    if context is None:
+        return []
+    names = {name: secret.env for name, secret in context.project.secrets.items()}
+    return [value for _, value in LocalSecrets(names, folder=context.folder).known()]
 
 
 def workflow_of(execution: Mapping[str, Any]) -> str:
