@@ -269,3 +269,36 @@ def test_closed_standard_error_is_no_reason_to_stop() -> None:
     ran = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, check=False, env=os.environ)
 
     assert (ran.returncode, ran.stdout) == (0, '{\n  "got": {}\n}\n')
+
+
+@pytest.mark.covers("project.actions", "project.http_answers", "project.secrets", "secret.env")
+def test_the_answers_and_secrets_of_the_project_count(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAY_TOKEN", "canary-4711")
+    (tmp_path / "paying.py").write_text(
+        "def charge(request):\n    return {'status': 201, 'body': request['headers']}\n"
+    )
+    (tmp_path / "durableflow.yaml").write_text("""\
+durableflow: "1"
+workflows: [.]
+handlers: [.]
+actions: {"s3:get_object": {result: {Body: hello}}}
+http_answers: {"POST https://pay.example/charges": {python: "paying:charge"}}
+secrets: {token: {env: PAY_TOKEN}}
+""")
+    (tmp_path / "pay.yaml").write_text("""\
+durableflow: "1"
+name: pay
+secrets: {token: "ssm:/pay/token"}
+states:
+  - {name: read, type: aws, service: s3, action: get_object, params: {Bucket: b, Key: k}}
+  - name: charge
+    type: http
+    method: POST
+    url: https://pay.example/charges
+    headers: {X-Token: "{{ secret('token') }}"}
+output: ["{{ states.read.result.Body }}", "{{ states.charge.result.body }}"]
+""")
+
+    assert json.loads(shell("run", "pay.yaml", "--ephemeral").out) == ["hello", {"X-Token": "[secret token]"}]

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOT_YET: dict[str, tuple[str, str]] = {
-    "project": ("no test runs it from a project file yet", "actions http_answers secrets offload http"),
-    "secret": ("no test runs it from a project file yet", "env"),
+    "project": ("no test runs it from a project file yet", "offload http"),
     "target": ("no such target runs here yet", "durable http lambda"),
     "deploy": ("nothing is deployed yet", "function runtime memory timeout alias environment"),
     "offload": ("no test runs it from a project file yet", "threshold directory s3"),
