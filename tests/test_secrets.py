@@ -170,3 +170,15 @@ def test_nothing_is_in_the_log_of_the_store_either(url: str, running: Callable[.
     assert MARK not in out + err
     assert list(Path(".durableflow").glob("*-wal")), "the file that SQLite writes to first"
     assert files_that_hold_it() == [".env"]
+
+
+def test_without_the_secrets_no_recording_is_written(shell: Shell, url: str) -> None:
+    ran = shell("run", "workflows/pay.yaml", "--input", json.dumps({"url": url}), "--ephemeral", "--skip-time")
+    assert "[secret token]" in ran.err
+    Path(".env").write_bytes(b"PAY_TOKEN=\xff\n")
+    ran = shell(
+        "run", "workflows/pay.yaml", "--input", json.dumps({"url": url}), "--skip-time", "--record", "golden.json"
+    )
+    assert "DF704" in ran.err
+    assert "cannot be read: UnicodeDecodeError" in ran.err
+    assert not Path("golden.json").exists()
