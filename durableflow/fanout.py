@@ -20,7 +20,7 @@ from durableflow.errors import Fault, Origin
 from durableflow.expressions import to_display
 from durableflow.frontier import BRANCHES, Parked
 from durableflow.library import kind
-from durableflow.operations import wire_name
+from durableflow.operations import given_name
 from durableflow.plan import Map
 from durableflow.scope import Lazy, Mode, Undos
 
@@ -261,7 +261,7 @@ class _Fan:
         if not isinstance(self._node, Map) or self._node.item_name is None:
             return None
         value = yield from self._walker.value(self._node.item_name, self._site.knowing(slot.names))
-        return wire_name(to_display(value)) or None
+        return given_name(to_display(value)) or None
 
     def _take_in(self) -> None:
         for index in self._ended:

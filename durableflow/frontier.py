@@ -160,6 +160,7 @@ class Frontier:
         self._blocked: dict[str, list[Branch]] = {}
         self._current: Branch | None = None
         self._metered = 0
+        self._asked = 0
         self._operations_max = operations_max
         self._hides = False
 
@@ -195,6 +196,7 @@ class Frontier:
         self.updates = []
         self.calls = []
         self.is_unanswered = False
+        self._asked = 0
         for operation in operations:
             key = operation["Id"]
             before = self.operations.get(key)
@@ -347,6 +349,10 @@ class Frontier:
             raise Parked
         return operation
 
+    def pass_by(self, key: str) -> None:
+        """Come past a helper that nothing depends on any more, if it is recorded."""
+        self._unvisited.discard(key)
+
     def was_open(self, key: str, scope: Scope) -> bool:
         """Say whether an operation of a frozen scope was open when the scope was cut off."""
         return key[:OPEN_DIGITS] in scope.open_ids or self.operations[key]["Status"] not in TERMINAL
@@ -373,7 +379,9 @@ class Frontier:
         if operation is not None:
             parent_id = operation.get("ParentId")
         elif key not in self._started:
-            self._count(scope)
+            if (fault := self.exceeded(scope)) is not None:
+                raise fault
+            self._asked += 1
         update: Update = {"Id": key, "Name": name, "Type": kinds[0], "SubType": kinds[1], "Action": action}
         if parent_id is not None:
             update["ParentId"] = parent_id
@@ -382,18 +390,20 @@ class Frontier:
         self.is_unanswered = True
         return update
 
-    def _count(self, scope: Scope) -> None:
-        """Take one more operation into account."""
-        limit = self._operations_max - (0 if scope.is_reserved else min(RESERVED_OPERATIONS, self._operations_max // 2))
+    def exceeded(self, scope: Scope) -> Fault | None:
+        """Return the fault of one operation too many, where the next one would be (rule 76)."""
+        limit = self._operations_max
+        if not scope.is_reserved:
+            limit -= min(RESERVED_OPERATIONS, limit // 2)
         key = self.key(LIMIT)
-        if self._metered >= limit or (key in self.operations and not scope.is_reserved):
-            self._unvisited.discard(key)
-            if self._hides and key not in self.operations and key not in self._started:
-                # What a finished context hides cannot be counted again, so it is put on record that it was too much.
-                self._record_limit(key)
-            message = f"the execution would take more than {self._operations_max:,} operations"
-            raise Fault(faults.OPERATION_LIMIT, message)
-        self._metered += 1
+        is_recorded = key in self.operations
+        if self._metered + self._asked < limit and (scope.is_reserved or not is_recorded):
+            return None
+        self._unvisited.discard(key)
+        if self._hides and not is_recorded and key not in self._started:
+            # What a finished context hides cannot be counted again, so it is put on record that it was too much.
+            self._record_limit(key)
+        return Fault(faults.OPERATION_LIMIT, f"the execution would take more than {self._operations_max:,} operations")
 
     def _record_limit(self, key: str) -> None:
         error: ErrorObject = {
@@ -409,7 +419,7 @@ class Frontier:
         self.is_unanswered = True
 
     def hides(self) -> None:
-        """Note that a finished context has been come past whose operations need not be on the record any more."""
+        """Note that there is a finished context whose operations need not be on the record any more."""
         self._hides = True
 
     def see_start(self, key: str, path: str) -> None:
@@ -509,6 +519,7 @@ class Frontier:
 
 def _helper_paths(paths: Iterable[str]) -> Iterator[str]:
     """Give the paths of the helpers that states at these paths may have had."""
+    yield LIMIT
     for path in paths:
         for suffix in _HELPERS:
             yield path + suffix

@@ -50,22 +50,39 @@ def stored_value(text: str) -> Json:
     return value
 
 
+def is_apart(text: str) -> bool:
+    """Say whether a recorded text is the pointer to a large result that is kept elsewhere (rule 68)."""
+    return text.startswith('{"$offload"')
+
+
 class Lazy:
-    """A JSON value that is decoded when first read."""
+    """A JSON value that is decoded, and fetched if it is kept elsewhere, when first read.
 
-    __slots__ = ("_text", "_value")
+    Args:
+        value: the value, when it is known.
+        text: else its recorded text.
+        load: gives the text that a pointer is to, where the recorded text may be one.
+    """
 
-    def __init__(self, value: Json = None, *, text: str | None = None) -> None:
+    __slots__ = ("_load", "_text", "_value")
+
+    def __init__(
+        self, value: Json = None, *, text: str | None = None, load: Callable[[Json], str] | None = None
+    ) -> None:
         self._value = value
         self._text = text
+        self._load = load
 
     def get(self) -> Json:
         """Return the value.
 
         Raises:
             ReplayError: what is recorded under an operation of ours is not JSON.
+            ServiceError: what is kept elsewhere cannot be had.
         """
         if self._text is not None:
+            if is_apart(self._text):
+                self._text = self._fetched(self._text)
             try:
                 self._value = stored_value(self._text)
             except values.ValueRefusedError as error:
@@ -74,7 +91,14 @@ class Lazy:
             self._text = None
         return self._value
 
+    def _fetched(self, text: str) -> str:
+        if self._load is not None:
+            return self._load(values.from_text(text))
+        problem = diagnostic("DF515", "a result is kept apart, and it is not known where", hint=_OFFLOAD_HINT)
+        raise ReplayError(problem, operation_id="", expected=None, recorded=None)
 
+
+_OFFLOAD_HINT: Final = "name the store of large results under 'offload' in durableflow.yaml, as when it was recorded"
 NULL: Final = Lazy()
 
 
