@@ -234,7 +234,7 @@ class _Drawing:
             self.maybe(state, "output", 70, lambda: self.template(place))
         elif kind != "fail":
             # By its keys the result of a map or parallel is known to have no 'n'.
-            self.maybe(state, "output", 15, lambda: self.one(RESULT_TEMPLATES[: 4 if kind in ("map", "parallel") else 5]))
+            self.maybe(state, "output", 15, lambda: self.one(RESULT_TEMPLATES[: 4 if kind in ("map", "parallel", "http") else 5]))
         self.maybe(state, "assign", 70 if kind == "pass" else 15, lambda: self.assign(after, "result"))
         self.maybe(state, "result_schema", 4, lambda: self.one(SCHEMAS))
         if kind in ("invoke", "step", "wait"):
