@@ -177,6 +177,7 @@ def _timed(
     name = wire_name(f"{name}-timeout")
     key = frontier.key(path + _TIMED_OUT)
     if key in frontier.operations and not (scope.mode is Mode.FROZEN and frontier.was_open(key, scope)):
+        frontier.pass_by(frontier.key(path + _TIMEOUT))
         record = frontier.recorded(key, CONTEXT, name, node, path + _TIMED_OUT, scope)
         error = record.get("ContextDetails", {}).get("Error") if record else None
         # What was cut off is walked as it was then, for its variables and for what has to be undone of it.
@@ -185,10 +186,11 @@ def _timed(
             yield BRANCHES
         site.timeline.passed(key)
         raise _timeout_fault(error, node, site)
+    wait = frontier.key(path + _TIMEOUT)
     finished = frontier.operations.get(frontier.key(path))
     if scope.mode is Mode.FROZEN or (finished is not None and finished["Status"] in TERMINAL):
+        frontier.pass_by(wait)
         return (yield from work(scope, site.timeline))
-    wait = frontier.key(path + _TIMEOUT)
     if frontier.recorded(wait, WAIT, name, node, path + _TIMEOUT, scope) is None:
         seconds = max(1, math.ceil((yield from walker.seconds(timeout, site, "timeout"))))
         frontier.update(wait, WAIT, "START", name, scope)["WaitOptions"] = {"WaitSeconds": seconds}

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never, cast
 from durableflow import model, plan
 from durableflow.decode import decode_workflow
 from durableflow.document import read_document
-from durableflow.errors import Diagnostic, WorkflowError, in_file_order
+from durableflow.errors import Diagnostic, WorkflowError, diagnostic, in_file_order
+from durableflow.estimate import WORK, is_flat
 from durableflow.expressions import Program, replace_calls
 from durableflow.model import RetriedState, UndoableState
 from durableflow.plan import secret_root
@@ -163,7 +164,7 @@ class _Translation:
                     **common,
                     workflow=state.workflow,
                     payload=self._given(state, "payload", path) or _EMPTY_OBJECT,
-                    inline=self._inline(state),
+                    inline=self._inline(state, path),
                 )
             case model.Wait():
                 return plan.Wait(
@@ -300,12 +301,15 @@ class _Translation:
             is_limited=state.max_attempts is not None,
         )
 
-    def _inline(self, state: model.ChildWorkflow) -> Plan | None:
+    def _inline(self, state: model.ChildWorkflow, path: Path) -> Plan | None:
         if state.mode == "child":
             return None
-        known = self._known.inline
-        assert known is not None  # the rules saw to it that the workflow can be had
-        return known(state.workflow)
+        if self._known.inline is None:
+            message = f"workflow '{state.workflow}' is inline, and there is no project to find it in"
+            hint = "put a durableflow.yaml beside the folder 'workflows'"
+            span = self._document.span((*path, "workflow"))
+            raise WorkflowError([diagnostic("DF306", message, span=span, hint=hint)])
+        return self._known.inline(state.workflow)
 
     def _common(self, state: State, path: Path) -> dict[str, Any]:
         common: dict[str, Any] = {
@@ -410,10 +414,6 @@ class _Translation:
 
 
 _EMPTY_OBJECT: Final = Program(["const", {}])
-WORK: Final = (model.Invoke, model.Step, model.Aws, model.Http, model.ChildWorkflow)
-"""The work states, which `defaults` are for (rule 23)."""
-_ACTING: Final = (*WORK, model.Wait, model.WaitForCallback, model.WaitForCondition, model.Parallel, model.Map)
-_MANY: Final = 2
 
 
 def _secret(arguments: list[Tree]) -> Tree:
@@ -435,30 +435,13 @@ def _statuses(status: int | str) -> tuple[int, int]:
 
 def _fan_out(state: model.Map | model.Parallel, lists: Sequence[Sequence[State]]) -> dict[str, Any]:
     given = state.completion.model_dump(exclude_none=True) if state.completion else {}
-    nesting = state.nesting or ("flat" if all(_operations(states) < _MANY for states in lists) else "nested")
+    nesting = state.nesting or ("flat" if all(map(is_flat, lists)) else "nested")
     return {
         "max_concurrency": state.max_concurrency,
         "completion": plan.Completion(**given) if given else None,
         "is_nested": nesting == "nested",
         "is_replayed": any(map(_has_compensation, lists)),
     }
-
-
-def _operations(states: Sequence[State]) -> int:
-    """Return how many states of a body make operations, at any depth; what is in a loop counts twice (rule 32)."""
-    return sum(map(_operations_of, states))
-
-
-def _operations_of(state: State) -> int:
-    inner = sum(_operations(nested) for _, nested in model.lists_in(state))
-    if isinstance(state, model.Loop):
-        inner *= _MANY
-        inner += 0 if state.delay is None else _MANY
-    makes_one = isinstance(state, _ACTING) or (isinstance(state, model.Block) and state.context)
-    makes_more = isinstance(state, (model.Block, model.Choice, model.Loop)) and (
-        state.retry or state.timeout is not None
-    )
-    return inner + bool(makes_one or makes_more)
 
 
 def _has_compensation(states: Sequence[State]) -> bool:

@@ -135,4 +135,5 @@ class Context:
     def _close(self, action: wire.OperationAction) -> Update:
         if self._scope.mode is Mode.FROZEN:
             raise Parked
+        self._frontier.hides()
         return self._frontier.update(self.key, self._kinds, action, self._name, self._scope)

@@ -26,38 +26,34 @@ class Call:
 
     Args:
         operation_id: of the operation; also the key of the Completion that answers this call.
-        node: what to do: `handler`; `service` and `action`; `success` and `redirects`.
+        node: the state: what is to be done.
         path: the state's path, for logs.
-        name: the operation's Name, for logs.
-        payload: the rendered payload, the parameters, or the request `{method, url, headers, query, body}`; null where
-            secrets are in it, see :meth:`arguments`.
+        payload: the rendered arguments: what the handler gets; the params of an AWS call; of a request `{method, url,
+            headers, query, body?}`. Where they use secrets see `fill`.
         attempt: from 1.
         idempotency_key: 32 lowercase hex digits, the same for every attempt (rule 65).
-        timeout_seconds: how long the attempt may take, or None (rule 27).
-        secrets: where the secrets that the payload needs come from on AWS, by name.
-        rendered: makes the payload of the secrets' values; None when it needs none.
+        timeout_seconds: how long the attempt may take; None for the worker's own limit.
+        fill: renders the arguments with the values of secrets; None where they use none.
+        secrets: where the secrets that they use come from on AWS, by name.
     """
 
     operation_id: str
     node: Work
     path: str
-    name: str
     payload: Json
     attempt: int
     idempotency_key: str
     timeout_seconds: float | None = None
+    fill: Callable[[Callable[[str], str]], Json] | None = None
     secrets: Mapping[str, str] = field(default_factory=dict[str, str])
-    rendered: Callable[[Mapping[str, str]], Json] | None = None
 
     def arguments(self, secret: Callable[[str], str]) -> Json:
-        """Return the payload with the secrets in it, which `secret` gives by name.
+        """Return the arguments with the values of secrets, which `secret` gives by name.
 
         Raises:
-            Fault: the templates have no value with them, or what `secret` raises.
+            Fault: what `secret` raises; States.QueryEvaluationError.
         """
-        if self.rendered is None:
-            return self.payload
-        return self.rendered({name: secret(name) for name in self.secrets})
+        return self.payload if self.fill is None else self.fill(secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

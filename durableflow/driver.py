@@ -20,6 +20,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from hashlib import blake2b
@@ -101,6 +102,23 @@ class Worker(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offload:
+    """Where large results are kept.
+
+    Args:
+        threshold_bytes: the size above which a result is kept there.
+        put: keeps a text for good and gives the pointer to it, `{"$offload": …}`.
+        get: gives the text that a pointer is to.
+
+    Both raise ServiceError.
+    """
+
+    threshold_bytes: int
+    put: Callable[[str], Object]
+    get: Callable[[Json], str]
+
+
 Log: TypeAlias = "Callable[[int, str, Object], None]"
 """(level of the logging module, what happened, facts); facts hold no payloads, results or tokens."""
 
@@ -121,6 +139,7 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
     log: Log | None = None,
     child: Callable[[str], ChildTarget] | None = None,
     operations_max: int = OPERATIONS_MAX,
+    offload: Offload | None = None,
 ) -> Object:
     """Go on with an execution as far as possible and answer as the service expects it.
 
@@ -136,6 +155,7 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
         child: gives the function that runs a child workflow, and whether it holds several; without it that is the
             workflow's name (rule 52).
         operations_max: how many operations an execution may have (rule 42).
+        offload: where results over a threshold are kept; without it a result over 256 KB is an error (rule 45).
         log: where facts about the invocation go; by default JSON lines to the logger `durableflow`. Single updates
             are told when that logger is at DEBUG.
 
@@ -148,7 +168,7 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
             invocation (stale token). Everything that leaves this function makes the service invoke again.
     """
     log = log or json_lines(clock_ms)
-    conversation, operations = _opened(event, service, log)
+    conversation, operations = _opened(event, service, log, offload)
     try:
         operations = conversation.paged(operations, _mapping(event, "InitialExecutionState"))
         execution = _execution(operations)
@@ -164,6 +184,7 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
             noted=partial(conversation.note, logging.WARNING),
             child=child,
             operations_max=operations_max,
+            load=offload.get if offload else None,
         )
         return _turned(run, conversation, operations, _Calls(worker))
     except Fault as fault:
@@ -202,8 +223,9 @@ def _turned(run: Run, conversation: _Conversation, operations: Sequence[Operatio
 class _Conversation:
     """What is said to the service in one invocation: the chain of tokens, batches and pages."""
 
-    def __init__(self, service: Service, arn: str, token: str, log: Log) -> None:
+    def __init__(self, service: Service, arn: str, token: str, log: Log, offload: Offload | None) -> None:
         self._service = service
+        self._offload = offload
         self.arn = arn
         self._log = log
         self.is_detailed = logging.getLogger("durableflow").isEnabledFor(logging.DEBUG)
@@ -239,7 +261,8 @@ class _Conversation:
     def recorded(self, updates: Sequence[Update]) -> list[Operation]:
         """Record updates and return the operations that changed; stop where the service withholds the token."""
         changed: list[Operation] = []
-        for batch in batches(updates, token_bytes=len(self.token or "")):
+        kept = [self._kept(update) for update in updates] if self._offload else updates
+        for batch in batches(kept, token_bytes=len(self.token or "")):
             if self.token is None:
                 break
             reply = _asked(
@@ -259,6 +282,16 @@ class _Conversation:
             state: Mapping[str, Any] = reply.get("NewExecutionState") or {}
             changed += self.paged(_operations(state, is_reply=True), state)
         return changed
+
+    def _kept(self, update: Update) -> Update:
+        """Return an update with a pointer in place of a large result, which is in its store by then."""
+        payload = update.get("Payload")
+        offload = self._offload
+        if offload is None or payload is None or update["Type"] != "STEP":
+            return update
+        if values.size_bytes(payload) <= offload.threshold_bytes:
+            return update
+        return {**update, "Payload": values.to_text(offload.put(payload))}
 
     def answer(self, outcome: Outcome) -> Object:
         """Return an outcome as the output of the function (protocol.md 1.5)."""
@@ -453,13 +486,15 @@ def chosen(plans: Mapping[str, Plan], execution: Operation) -> tuple[Plan, Opera
 # Reading the event and the replies. Unknown members are ignored, unknown types and statuses are not (rule 52).
 
 
-def _opened(event: object, service: Service, log: Log) -> tuple[_Conversation, list[Operation]]:
+def _opened(
+    event: object, service: Service, log: Log, offload: Offload | None
+) -> tuple[_Conversation, list[Operation]]:
     if not isinstance(event, Mapping):
         raise _event_error(f"the event is {type(event).__name__}, not an object")
     known = cast("Mapping[str, Any]", event)
     arn, token = _text(known, "DurableExecutionArn"), _text(known, "CheckpointToken")
     operations = _operations(_mapping(known, "InitialExecutionState"), is_reply=False)
-    return _Conversation(service, arn, token, log), operations
+    return _Conversation(service, arn, token, log, offload), operations
 
 
 def _execution(operations: Sequence[Operation]) -> Operation:

@@ -109,6 +109,7 @@ class _Pricing:
         self._find_workflow = find_workflow
         self._around = (*around, workflow.name)
         self._iterations = 1
+        self._totals: dict[tuple[str, bool, bool], int] = {}
         self.counts_retries = True
         self.counts_failures = True
         self.assumptions: dict[str, None] = {}
@@ -199,10 +200,13 @@ class _Pricing:
         if found is None:
             self.assumptions[f"the inline workflow '{name}' counted as 1"] = None
             return 0
-        inner = _Pricing(found, self._find_workflow, self._around)
-        inner.counts_retries, inner.counts_failures = self.counts_retries, self.counts_failures
-        inner.assumptions = self.assumptions
-        return inner.total()
+        key = (name, self.counts_retries, self.counts_failures)
+        if key not in self._totals:  # priced once: each of many may have many inline
+            inner = _Pricing(found, self._find_workflow, self._around)
+            inner.counts_retries, inner.counts_failures = self.counts_retries, self.counts_failures
+            inner.assumptions, inner._totals = self.assumptions, self._totals
+            self._totals[key] = inner.total()
+        return self._totals[key]
 
     def _context(self, state: Choice | Block | Loop) -> int:
         """Return 1 where `retry`, `timeout` or `context: true` makes a context of what costs nothing (rule 23)."""
@@ -249,7 +253,7 @@ def _is_nested(state: Map | Parallel, bodies: Iterable[Sequence[State]]) -> bool
     return not all(map(is_flat, bodies))
 
 
-def _makers(states: Sequence[State]) -> int:
+def _makers(states: Sequence[State]) -> int:  # noqa: C901 - one case for each type
     """Count the states that make operations; one in a loop counts as many."""
     total = 0
     for state in states:
@@ -273,4 +277,6 @@ def _makers(states: Sequence[State]) -> int:
         if isinstance(state, RetriedState) and isinstance(state, (Choice, Block, Loop)):
             own += 1 if state.timeout is not None or state.retry else 0
         total += own + sum(_makers(catcher.states or ()) for catcher in state.catch)
+        if isinstance(state, UndoableState):
+            total += _makers(state.compensate)
     return total

@@ -37,6 +37,7 @@ Source: language.md section 3; section 12, rules 1, 2, 5, 6.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, TypeAlias, cast
 
@@ -77,13 +78,20 @@ Lookup: TypeAlias = Callable[[str], Any]
 
 
 class View:
-    """Run-time data that is decoded only where it is read: `states`, the record of a state, `context`."""
+    """Run-time data that is decoded only where it is read: `states`, the record of a state, `context`.
+
+    `view[key]` is `view.get(key)`, so that paths need not ask what they walk through; a View that is read often names
+    its `get` as its `__getitem__`.
+    """
 
     __slots__ = ()
 
     def get(self, key: str | int) -> Any:
         """Return the value, View or Undefined under `key`."""
         raise NotImplementedError
+
+    def __getitem__(self, key: str | int) -> Any:
+        return self.get(key)
 
     def to_json(self) -> Json:
         """Return everything in it, for where the whole is used as a value."""
@@ -94,6 +102,9 @@ _Frame: TypeAlias = tuple[Lookup, Budget, dict[str, Any]]
 """What one evaluation works on: the data, the budget, the variables of a text. A tuple, since one is made for each."""
 
 _Run: TypeAlias = Callable[[_Frame], Any]
+
+_NO_VARIABLES: dict[str, Any] = {}
+"""The variables that an evaluation begins with; never changed, since each text sets its own in a copy."""
 
 
 class Program:
@@ -151,21 +162,24 @@ class Program:
         Raises:
             EvaluationError: undefined data, operands of a wrong type, or a limit.
         """
-        if self.is_constant:
-            return self.constant
         run = self._run or self._compile()
-        budget.fuel -= self._cost
-        if budget.fuel < 0:
+        fuel = budget.fuel = budget.fuel - self._cost
+        if fuel < 0:
             budget.spend(0)
-        made: Json = run((lookup, budget, {}))
+        made: Json = run((lookup, budget, _NO_VARIABLES))
         return made
 
     def is_true(self, lookup: Lookup, budget: Budget) -> bool:
         """Return the truth of the value: false, null, 0 and what is empty are false, as in Jinja2."""
-        return bool(self.evaluate(lookup, budget))
+        # Not by way of `evaluate`: a replay comes past a condition for each state, and calls are what it costs.
+        run = self._run or self._compile()
+        fuel = budget.fuel = budget.fuel - self._cost
+        if fuel < 0:
+            budget.spend(0)
+        return bool(run((lookup, budget, _NO_VARIABLES)))
 
     def _compile(self) -> _Run:
-        self._cost = _cost(self.tree)
+        self._cost = 0 if self.is_constant else _cost(self.tree)
         self._run = run = _kept(self.tree)
         return run
 
@@ -384,28 +398,71 @@ def _attr(base: Tree, key: str | int) -> _Run:
 
 def _path(tree: Tree, *, is_settled: bool) -> _Run:
     """Walk a whole path in one closure: conditions read little else, so its calls are most of their price."""
+    if _is_data_path(tree):
+        return _data_path(tree, is_settled=is_settled)
     steps: list[tuple[str | int, Tree]] = []
-    word, *rest = cast("list[Any]", tree)
-    while word == "attr":
-        tree, key = rest
-        steps.append((key, tree))
-        word, *rest = cast("list[Any]", tree)
+    base = tree
+    while cast("list[Any]", base)[0] == "attr":
+        _, base, key = cast("list[Any]", base)
+        steps.append((key, base))
     steps.reverse()
-    root = rest[0] if word == "name" else None
-    run = _raw(tree)
+    run = _raw(base)
 
     def path(frame: _Frame) -> Any:
-        found: Any = run(frame) if root is None else frame[0](root)
+        found: Any = run(frame)
         for key, base in steps:
-            if found.__class__ is dict and key in found:
+            found = found[key] if found.__class__ is dict and key in found else _into(found, key, base)
+        return _settled(found) if is_settled else found
+
+    return path
+
+
+def _data_path(tree: Tree, *, is_settled: bool) -> _Run:
+    """Read the data by plain subscripts; where one fails, the way is gone again step by step to say what is missing."""
+    root, first, rest = _way(tree)
+
+    def path(frame: _Frame) -> Any:
+        try:
+            found = frame[0](root)[first]
+            for key in rest:
                 found = found[key]
-            elif isinstance(found, View):
-                found = found.get(key)
-            else:
-                found = _into(found, key, base)
+        except (LookupError, TypeError):
+            found = _walked(frame, tree)
         return found if found.__class__ in _PLAIN or not is_settled else _settled(found)
 
     return path
+
+
+def _is_data_path(tree: Tree) -> bool:
+    is_path = False
+    while cast("list[Any]", tree)[0] == "attr":
+        tree, is_path = cast("list[Any]", tree)[1], True
+    return is_path and cast("list[Any]", tree)[0] == "name"
+
+
+def _way(tree: Tree) -> tuple[str, str | int, tuple[str | int, ...]]:
+    """Return the root of a path into the data, its first key and the others."""
+    keys: list[str | int] = []
+    while cast("list[Any]", tree)[0] == "attr":
+        _, tree, key = cast("list[Any]", tree)
+        keys.append(key)
+    first, *rest = reversed(keys)
+    return _shared(cast("list[Any]", tree)[1]), first, tuple(map(_shared, rest))
+
+
+@lru_cache(maxsize=1024)
+def _shared(key: Any) -> Any:
+    """Return one object for all equal keys: a replay walks thousands of paths, and what it fetches is what it waits for."""
+    return key
+
+
+def _walked(frame: _Frame, tree: Tree) -> Any:
+    """Walk a path into the data, looking at each step."""
+    word, *rest = cast("list[Any]", tree)
+    if word == "name":
+        return frame[0](rest[0])
+    base, key = rest
+    return _into(_walked(frame, base), key, base)
 
 
 def _item(base: Tree, key: Tree) -> _Run:
@@ -621,21 +678,14 @@ def _sign(word: str) -> Callable[[Tree], _Run]:
 
 
 _QUICK: dict[str, Callable[[Any, Any], bool]] = {"eq": eq, "ne": ne, "lt": lt, "le": le, "gt": gt, "ge": ge}
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+_SCALARS = frozenset({str, int, float, bool})
+"""What two values of the same type are compared in as Python does; null has an order with nothing."""
 
 
 def _compare(first: Tree, operators: list[str], others: list[Tree]) -> _Run:
+    if len(others) == 1 and operators[0] in _QUICK:
+        return _compare_two(first, operators[0], others[0])
     left_run, runs = _value(first), _values(others)
-    if len(runs) == 1 and (quick := _QUICK.get(operators[0])):
-        right_run, operator, sides = runs[0], operators[0], (first, others[0])
-
-        def compared(frame: _Frame) -> Any:
-            left, right = left_run(frame), right_run(frame)
-            if left.__class__ is right.__class__ and left.__class__ in _SCALARS and left is not None:
-                return quick(left, right)
-            return _compared(frame[1], operator, left, right, sides)
-
-        return compared
     steps = list(zip(operators, runs, others, strict=True))
 
     def chained(frame: _Frame) -> Any:
@@ -648,6 +698,43 @@ def _compare(first: Tree, operators: list[str], others: list[Tree]) -> _Run:
         return True
 
     return chained
+
+
+def _compare_two(first: Tree, operator: str, second: Tree) -> _Run:
+    word, constant = cast("list[Any]", second)[:2]
+    if word == "const" and constant.__class__ in _SCALARS and _is_data_path(first):
+        return _compare_data(first, operator, second)
+    left_run, right_run, quick, sides = _value(first), _value(second), _QUICK[operator], (first, second)
+
+    def compared(frame: _Frame) -> Any:
+        left, right = left_run(frame), right_run(frame)
+        if left.__class__ is right.__class__ and left.__class__ in _SCALARS:
+            return quick(left, right)
+        return _compared(frame[1], operator, left, right, sides)
+
+    return compared
+
+
+def _compare_data(path: Tree, operator: str, constant: Tree) -> _Run:
+    """Compare a path into the data with a text, number or truth value, in one closure: most conditions do no more."""
+    sides = (path, constant)
+    right = cast("list[Any]", constant)[1]
+    # One tuple, since each name of its own would be an object more to fetch.
+    parts = (*_way(path), right.__class__, _QUICK[operator], right)
+
+    def compared(frame: _Frame) -> Any:
+        root, first, rest, sort, quick, right = parts
+        try:
+            found = frame[0](root)[first]
+            for key in rest:
+                found = found[key]
+        except (LookupError, TypeError):
+            found = _walked(frame, path)
+        if found.__class__ is sort:
+            return quick(found, right)
+        return _compared(frame[1], operator, _settled(found), right, sides)
+
+    return compared
 
 
 def _compared(budget: Budget, operator: str, left: Json, right: Json, sides: tuple[Tree, Tree]) -> bool:

@@ -10,7 +10,7 @@ Source: language.md 7 and 12, rules 31, 32, 34-37, 59, 61, 63, 77; protocol.md 5
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
 
 from durableflow import faults, values
 from durableflow import operations as wire
@@ -20,7 +20,7 @@ from durableflow.errors import Fault, Origin
 from durableflow.expressions import to_display
 from durableflow.frontier import BRANCHES, Parked
 from durableflow.library import kind
-from durableflow.operations import wire_name
+from durableflow.operations import given_name
 from durableflow.plan import Map
 from durableflow.scope import Lazy, Mode, Undos
 
@@ -45,9 +45,8 @@ _NOT_STARTED: Final = "N"
 _FAILURES_SHOWN: Final = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """An item, a batch or a branch.
+class Slot(NamedTuple):
+    """An item, a batch or a branch; a tuple, since a map may have thousands.
 
     Args:
         key: its index or the branch's name.
@@ -111,25 +110,18 @@ def _items(walker: Walker, node: Map, site: Site) -> Steps[list[Slot]]:
     items = yield from walker.value(node.items, site)
     if not isinstance(items, list):
         raise Fault(faults.QUERY_EVALUATION, f"items of '{node.name}' must be a list, not {kind(items)}")
+    states = node.states
     if node.batch_size is None:
-        return [
-            Slot(key=index, suffix=f"[{index}]", states=node.states, names={"item": item, "index": index})
-            for index, item in enumerate(items)
-        ]
+        return [Slot(i, f"[{i}]", states, {"item": item, "index": i}) for i, item in enumerate(items)]
     size = node.batch_size
     return [
-        Slot(
-            key=index,
-            suffix=f"[{index}]",
-            states=node.states,
-            names={"batch": items[start : start + size], "index": index},
-        )
-        for index, start in enumerate(range(0, len(items), size))
+        Slot(i, f"[{i}]", states, {"batch": items[start : start + size], "index": i})
+        for i, start in enumerate(range(0, len(items), size))
     ]
 
 
 def _branches(node: Parallel) -> list[Slot]:
-    return [Slot(key=key, suffix=f".{key}", states=states, names={}) for key, states in node.branches.items()]
+    return [Slot(key, f".{key}", states, {}) for key, states in node.branches.items()]
 
 
 class _Fan:
@@ -224,35 +216,35 @@ class _Fan:
         return branch
 
     def _slot(self, index: int, scope: Scope) -> Steps[None]:
+        slot, site = self._slots[index], self._site
+        path = site.attempt_path + slot.suffix
+        inner = scope.hidden(f"{path}/", self._context.key, slot.names)
+        if self._undos is not None:
+            inner.undos = self._undos[index]
+        timeline = self._timeline.branch()
         try:
-            self._results[index] = yield from self._slot_result(index, scope)
+            if self._node.is_nested:
+                self._results[index] = yield from self._nested(slot, path, inner, timeline)
+            else:
+                inner.flat = len(site.scope.prefix)
+                self._results[index] = yield from self._run(slot.states, inner, timeline)
         except Fault as fault:
-            slot = self._slots[index]
             place = {"branch": slot.key} if isinstance(slot.key, str) else {"index": slot.key}
             self._faults[index] = fault.having(**place)
         self._ended.append(index)
 
-    def _slot_result(self, index: int, scope: Scope) -> Steps[Lazy]:
-        slot, site = self._slots[index], self._site
-        path = site.attempt_path + slot.suffix
-        timeline = self._timeline.branch()
-        inner = scope.hidden(f"{path}/", self._context.key, **slot.names)
-        if self._undos is not None:
-            inner.undos = self._undos[index]
-        if not self._node.is_nested:
-            inner.flat = len(site.scope.prefix)
-            return (yield from self._run(slot.states, inner, timeline))
-        outer = scope.hidden(f"{path}/", self._context.key)
-        outer.flat = inner.flat = None
+    def _nested(self, slot: Slot, path: str, inner: Scope, timeline: Timeline) -> Steps[Lazy]:
+        """Run a slot in a context of its own."""
+        inner.flat = None
         name = (yield from self._item_name(slot)) or _slot_name(slot)
         subtype = "MapIteration" if isinstance(self._node, Map) else "ParallelBranch"
-        context = Context(self._walker.frontier, self._node, name, path, outer, subtype=subtype)
+        context = Context(self._walker.frontier, self._node, name, path, inner, subtype=subtype)
         if context.is_answered:
             return context.result()
-        inner.parent_id = context.key
-        inner = context.within(inner)
+        within = context.within(inner)
+        within.parent_id = context.key
         try:
-            result = yield from self._run(slot.states, inner, timeline)
+            result = yield from self._run(slot.states, within, timeline)
         except Fault as fault:
             if not self._node.is_replayed:
                 raise context.fail(fault) from fault
@@ -269,7 +261,7 @@ class _Fan:
         if not isinstance(self._node, Map) or self._node.item_name is None:
             return None
         value = yield from self._walker.value(self._node.item_name, self._site.knowing(slot.names))
-        return wire_name(to_display(value)) or None
+        return given_name(to_display(value)) or None
 
     def _take_in(self) -> None:
         for index in self._ended:

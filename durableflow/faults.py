@@ -42,10 +42,6 @@ COMPENSATION_FAILED: Final = "States.CompensationFailed"
 TOLERANCE_EXCEEDED: Final = "States.ExceedToleratedFailureThreshold"
 STOPPED: Final = "States.Stopped"
 CANCELLED: Final = "States.Cancelled"
-CALLBACK_FAILED: Final = "States.CallbackFailed"
-COMPENSATION_FAILED: Final = "States.CompensationFailed"
-CONDITION_NOT_MET: Final = "States.ConditionNotMet"
-TOLERANCE_EXCEEDED: Final = "States.ExceedToleratedFailureThreshold"
 NON_DETERMINISTIC: Final = "NonDeterministicExecutionError"
 
 NAMES: Final = (

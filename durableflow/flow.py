@@ -194,9 +194,16 @@ class Stand:
 
 
 class Layout:
-    """Where every state of a workflow stands, and what can have run when a template is rendered."""
+    """Where every state of a workflow stands, and what can have run when a template is rendered.
+
+    Attributes:
+        all_stands: of every state.
+        stands: by the name of the state; where two have one name, the first counts.
+        lists: the lists of states that are not empty, by their paths.
+    """
 
     def __init__(self, workflow: Workflow) -> None:
+        self.all_stands: list[Stand] = []
         self.stands: dict[str, Stand] = {}
         self.lists: dict[Path, tuple[State, ...]] = {path: states for path, states in lists_in(workflow) if states}
         self._by_path: dict[Path, Placed] = {}
@@ -204,7 +211,9 @@ class Layout:
         for placed in walk_states(workflow):
             self._by_path[placed.path] = placed
             self.lists.update(((*placed.path, *inner), states) for inner, states in lists_in(placed.state) if states)
-            self.stands.setdefault(placed.state.name, self._stand(placed))
+            stand = self._stand(placed)
+            self.all_stands.append(stand)
+            self.stands.setdefault(placed.state.name, stand)
 
     def flow(self, list_path: Path) -> Flow:
         """Return the graph of the list of states at a path."""

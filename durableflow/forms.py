@@ -231,9 +231,7 @@ class Size:
         return {"anyOf": [number, {"type": "string", "pattern": f"^(?:{_SIZE})$"}]}
 
     def _check(self, value: object) -> str | int:
-        size = value
-        if isinstance(value, str) and (match := re.fullmatch(_SIZE, value)):
-            size = int(match[1]) * (1024 if match[2] == "KB" else 1)
+        size = parse_size(value) if isinstance(value, str) else value
         if isinstance(value, str | int) and isinstance(size, int) and size is not True and 1 <= size <= self.high:
             return value
         rule = f"write a number of bytes, or 200KB; {self.high} bytes at most"
@@ -241,6 +239,12 @@ class Size:
 
 
 _SIZE: Final = "([1-9][0-9]{0,8}) ?(B|KB)"
+
+
+def parse_size(text: str) -> int | None:
+    """Return the bytes of a text such as `200KB`, None when it is no size."""
+    match = re.fullmatch(_SIZE, text)
+    return int(match[1]) * (1024 if match[2] == "KB" else 1) if match else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from durableflow.scope import Mode
 from durableflow.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from durableflow.decision import Call, Completion
     from durableflow.operations import ErrorObject, Operation, OperationAction, OperationType, Update
@@ -100,35 +100,23 @@ class Branch:
         outer: the branch that started it.
     """
 
-    __slots__ = (
-        "branches",
-        "depth",
-        "is_over",
-        "is_parked",
-        "is_waiting",
-        "key",
-        "keys",
-        "outer",
-        "raised",
-        "result",
-        "steps",
-    )
+    # No slots: what most branches never change costs nothing to make, and a map may have thousands.
+    key: str | None = None
+    """What it waits for."""
+    is_waiting = False
+    """Whether it waits for its own branches."""
+    is_parked = False
+    is_over = False
+    result: Any = None
+    raised: Exception | None = None
+    branches: Sequence[Branch] = ()
 
     def __init__(self, steps: Steps[Any], outer: Branch | None) -> None:
         self.steps = steps
         self.outer = outer
         self.depth: int = outer.depth + 1 if outer else 0
-        self.branches: list[Branch] = []
         self.keys: list[str] = []
         """The operations that it has come to."""
-        self.key: str | None = None
-        """What it waits for."""
-        self.is_waiting = False
-        """Whether it waits for its own branches."""
-        self.is_parked = False
-        self.is_over = False
-        self.result: Any = None
-        self.raised: Exception | None = None
 
     def take(self) -> Any:
         """Return what the branch gave.
@@ -172,6 +160,7 @@ class Frontier:
         self._blocked: dict[str, list[Branch]] = {}
         self._current: Branch | None = None
         self._metered = 0
+        self._asked = 0
         self._operations_max = operations_max
         self._hides = False
 
@@ -207,6 +196,7 @@ class Frontier:
         self.updates = []
         self.calls = []
         self.is_unanswered = False
+        self._asked = 0
         for operation in operations:
             key = operation["Id"]
             before = self.operations.get(key)
@@ -231,6 +221,8 @@ class Frontier:
         outer = self._current
         branch = Branch(steps, outer)
         if outer:
+            if not isinstance(outer.branches, list):
+                outer.branches = []
             outer.branches.append(branch)
         self._ready.append(branch)
         return branch
@@ -357,6 +349,10 @@ class Frontier:
             raise Parked
         return operation
 
+    def pass_by(self, key: str) -> None:
+        """Come past a helper that nothing depends on any more, if it is recorded."""
+        self._unvisited.discard(key)
+
     def was_open(self, key: str, scope: Scope) -> bool:
         """Say whether an operation of a frozen scope was open when the scope was cut off."""
         return key[:OPEN_DIGITS] in scope.open_ids or self.operations[key]["Status"] not in TERMINAL
@@ -383,7 +379,9 @@ class Frontier:
         if operation is not None:
             parent_id = operation.get("ParentId")
         elif key not in self._started:
-            self._count(scope)
+            if (fault := self.exceeded(scope)) is not None:
+                raise fault
+            self._asked += 1
         update: Update = {"Id": key, "Name": name, "Type": kinds[0], "SubType": kinds[1], "Action": action}
         if parent_id is not None:
             update["ParentId"] = parent_id
@@ -392,18 +390,20 @@ class Frontier:
         self.is_unanswered = True
         return update
 
-    def _count(self, scope: Scope) -> None:
-        """Take one more operation into account."""
-        limit = self._operations_max - (0 if scope.is_reserved else min(RESERVED_OPERATIONS, self._operations_max // 2))
+    def exceeded(self, scope: Scope) -> Fault | None:
+        """Return the fault of one operation too many, where the next one would be (rule 76)."""
+        limit = self._operations_max
+        if not scope.is_reserved:
+            limit -= min(RESERVED_OPERATIONS, limit // 2)
         key = self.key(LIMIT)
-        if self._metered >= limit or (key in self.operations and not scope.is_reserved):
-            self._unvisited.discard(key)
-            if self._hides and key not in self.operations and key not in self._started:
-                # What a finished context hides cannot be counted again, so it is put on record that it was too much.
-                self._record_limit(key)
-            message = f"the execution would take more than {self._operations_max:,} operations"
-            raise Fault(faults.OPERATION_LIMIT, message)
-        self._metered += 1
+        is_recorded = key in self.operations
+        if self._metered + self._asked < limit and (scope.is_reserved or not is_recorded):
+            return None
+        self._unvisited.discard(key)
+        if self._hides and not is_recorded and key not in self._started:
+            # What a finished context hides cannot be counted again, so it is put on record that it was too much.
+            self._record_limit(key)
+        return Fault(faults.OPERATION_LIMIT, f"the execution would take more than {self._operations_max:,} operations")
 
     def _record_limit(self, key: str) -> None:
         error: ErrorObject = {
@@ -419,7 +419,7 @@ class Frontier:
         self.is_unanswered = True
 
     def hides(self) -> None:
-        """Note that a finished context has been come past whose operations need not be on the record any more."""
+        """Note that there is a finished context whose operations need not be on the record any more."""
         self._hides = True
 
     def see_start(self, key: str, path: str) -> None:
@@ -519,6 +519,7 @@ class Frontier:
 
 def _helper_paths(paths: Iterable[str]) -> Iterator[str]:
     """Give the paths of the helpers that states at these paths may have had."""
+    yield LIMIT
     for path in paths:
         for suffix in _HELPERS:
             yield path + suffix

@@ -72,11 +72,13 @@ if TYPE_CHECKING:
     from durableflow.frontier import Steps
     from durableflow.operations import Operation
     from durableflow.plan import AnyNode, Catcher, Node, Plan, States
-    from durableflow.values import Object
+    from durableflow.values import Json, Object
     from durableflow.walker import ChildTarget
 
 OPERATIONS_MAX: Final = 3_000
 """Operations that the platform allows an execution (protocol.md 9)."""
+COMPENSATION_FAILED: Final = "compensation failed"
+"""What is noted of a compensation that failed and was passed over (rule 39)."""
 VISITS_MAX: Final = 10_000
 """How often a state may be visited by `next` (rule 29)."""
 
@@ -114,6 +116,7 @@ class Run:
         child: gives the function that runs a child workflow, and whether it holds several; without it that is the
             workflow's name (rule 52).
         operations_max: how many operations the execution may have, as the platform meters them (rule 42).
+        load: gives the text of a large result that is kept elsewhere; the driver keeps them (rule 68).
     """
 
     def __init__(  # noqa: PLR0913 - each is a part of the world that comes in; all by keyword
@@ -127,12 +130,13 @@ class Run:
         noted: Callable[[str, Object], None] | None = None,
         child: Callable[[str], ChildTarget] | None = None,
         operations_max: int = OPERATIONS_MAX,
+        load: Callable[[Json], str] | None = None,
     ) -> None:
         self.plan = plan
         self._arn = execution_arn
         self._env = env or {}
         self._frontier = Frontier(plan, visited, operations_max)
-        self._walker = Walker(self._frontier, check_schema, child=child, noted=noted)
+        self._walker = Walker(self._frontier, check_schema, child=child, noted=noted, load=load)
         self._outcome: Succeeded | Failed | None = None
 
     @property
@@ -444,7 +448,7 @@ class Run:
             scope.records.update(changed)
             if failed is None:
                 continue
-            self._walker.note("compensation failed", {"state": undo.name, "error": failed.name})
+            self._walker.note(COMPENSATION_FAILED, {"state": undo.name, "error": failed.name})
             if scope.on_error == "fail":
                 scope.undos.forget(mark)
                 message = f"undoing '{undo.name}' failed: {failed.name}"
@@ -775,9 +779,11 @@ def decide(
     execution_arn: str = "",
     env: Mapping[str, str] | None = None,
     check_schema: SchemaCheck | None = None,
+    load: Callable[[Json], str] | None = None,
 ) -> Decision:
     """Return the decision of one fresh Run that is fed once."""
-    return Run(plan, execution_arn=execution_arn, env=env, check_schema=check_schema).advance(operations)
+    run = Run(plan, execution_arn=execution_arn, env=env, check_schema=check_schema, load=load)
+    return run.advance(operations)
 
 
 _RESPONSE_FRAME: Final = len('{"Status":"SUCCEEDED","Result":}')

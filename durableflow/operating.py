@@ -24,12 +24,12 @@ from durableflow.frontier import CALLBACK, CONDITION, INVOKE, STEP, WAIT, incomp
 from durableflow.library import parse_time
 from durableflow.operations import TERMINAL
 from durableflow.plan import Aws, Invoke, Step, secret_root, secrets_in
-from durableflow.scope import NULL, Lazy, stored_text, stored_value
+from durableflow.scope import NULL, Lazy, is_apart, stored_text, stored_value
 from durableflow.source import shown
 from durableflow.walker import duration_seconds, evaluated, too_large
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Sequence
 
     from durableflow.expressions import Program
     from durableflow.frontier import Steps
@@ -175,7 +175,7 @@ def work(walker: Walker, node: Work, site: Site) -> Steps[None]:
                 yield key
             case "SUCCEEDED":
                 site.attempt = max(1, details.get("Attempt", 1))
-                result = Lazy(text=details["Result"]) if "Result" in details else NULL
+                result = Lazy(text=details["Result"], load=walker.load) if "Result" in details else NULL
             case _:
                 site.timeline.passed(key)
                 site.attempt = max(1, details.get("Attempt", 1))
@@ -201,12 +201,12 @@ def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Opera
         if was_running and node.semantics == "at_most_once":
             completion = Completion(operation_id=key, fault=_interrupted(node, site.attempt))
         else:
-            call = yield from _call(walker, node, site, key, name)
+            call = yield from _call(walker, node, site, key)
             if not was_running:
                 frontier.update(key, STEP, "START", name, site.scope)
             completion = yield from frontier.call(call)
         text = stored_text((yield from _projected(walker, node, site, completion)))
-        check_size(text, f"the result of '{node.name}'")
+        _check_size(walker, text, node)
     except Fault as raised:
         if operation is None and not frontier.has_started(key):
             raise
@@ -218,7 +218,7 @@ def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Opera
     return None
 
 
-def _call(walker: Walker, node: Work, site: Site, key: str, name: str) -> Steps[Call]:
+def _call(walker: Walker, node: Work, site: Site, key: str) -> Steps[Call]:
     program = _argument(node)
     names = secrets_in(program)
     declared = site.scope.world.plan.secrets
@@ -227,13 +227,12 @@ def _call(walker: Walker, node: Work, site: Site, key: str, name: str) -> Steps[
         operation_id=key,
         node=node,
         path=site.path,
-        name=name,
         payload=None if names else (yield from walker.value(program, site)),
         attempt=site.attempt,
         idempotency_key=site.idempotency_key,
         timeout_seconds=timeout,
+        fill=partial(_filled, program, site, names) if names else None,
         secrets={secret: declared[secret] for secret in names},
-        rendered=partial(_with_secrets, program, site) if names else None,
     )
 
 
@@ -243,9 +242,9 @@ def _argument(node: Work) -> Program:
     return node.params if isinstance(node, Aws) else node.request
 
 
-def _with_secrets(program: Program, site: Site, secrets: Mapping[str, str]) -> Json:
+def _filled(program: Program, site: Site, names: Sequence[str], secret: Callable[[str], str]) -> Json:
     # Inside the operation: nothing of this ever reaches the record.
-    return evaluated(program, site.knowing({secret_root(name): value for name, value in secrets.items()}))
+    return evaluated(program, site.knowing({secret_root(name): secret(name) for name in names}))
 
 
 def _projected(walker: Walker, node: Work, site: Site, completion: Completion) -> Steps[Json]:
@@ -261,10 +260,11 @@ def _projected(walker: Walker, node: Work, site: Site, completion: Completion) -
     return result
 
 
-def check_size(text: str, what: str) -> None:
-    """Refuse a result that the service would not store (rule 45)."""
-    if (size := values.size_bytes(text)) > wire.STEP_RESULT_MAX_BYTES:
-        raise too_large(what, size, wire.STEP_RESULT_MAX_BYTES)
+def _check_size(walker: Walker, text: str, node: Node) -> None:
+    """Refuse a result that cannot be kept: in the record, or beside it (rules 42, 45)."""
+    limit = wire.STEP_RESULT_MAX_BYTES if walker.load is None else wire.OFFLOADED_RESULT_MAX_BYTES
+    if (size := values.size_bytes(text)) > limit:
+        raise too_large(f"the result of '{node.name}'", size, limit)
 
 
 def _attempt_failed(
@@ -279,6 +279,10 @@ def _attempt_failed(
     operation = frontier.operations.get(key)
     elapsed = elapsed_seconds(operation.get("StartTimestamp") if operation else None, completion.ended_at)
     delay = yield from walker.retry_seconds(node.retry, fault, site, key=key, elapsed_seconds=elapsed)
+    if delay is not None and (exceeded := frontier.exceeded(site.scope)) is not None:
+        # The platform counts a retry as an operation, too.
+        error, delay = wire.error_from_fault(exceeded), None
+        fault = faults.step_fault(error, state=node.name, attempt=site.attempt)
     if delay is None:
         frontier.update(key, STEP, "FAIL", name, site.scope)["Error"] = error
         site.timeline.passed(key)
@@ -433,10 +437,10 @@ def _condition(walker: Walker, node: WaitForCondition, site: Site, name: str) ->
                     details.get("Error"), state=node.name, attempt=max(1, details.get("Attempt", 1))
                 )
     site.timeline.passed(key)
-    yield from walker.finish(node, site, Lazy(text=text), key)
+    yield from walker.finish(node, site, Lazy(text=text, load=walker.load), key)
 
 
-def _polled(  # noqa: C901 - what a check can come to, in the order in which it does
+def _polled(
     walker: Walker, node: WaitForCondition, site: Site, name: str, operation: Operation | None
 ) -> Steps[str | None]:
     """Check once; return the value as stored when the condition holds, None when it is to be looked at again.
@@ -449,7 +453,7 @@ def _polled(  # noqa: C901 - what a check can come to, in the order in which it 
     key = frontier.key(site.attempt_path)
     details = operation.get("StepDetails", {}) if operation else {}
     number = details.get("Attempt", 0) + 1
-    before = _Poll.from_text(details.get("Result"))
+    before = _Poll.from_text(_fetched(walker, details.get("Result")))
     if before is None:
         before = _Poll((yield from walker.value(node.initial, site)) if node.initial is not None else None)
     was_running = operation is not None and operation["Status"] == "STARTED"
@@ -460,7 +464,7 @@ def _polled(  # noqa: C901 - what a check can come to, in the order in which it 
         if was_running and check.semantics == "at_most_once":
             completion = Completion(operation_id=key, fault=_interrupted(check, number))
         else:
-            call = yield from _call(walker, check, polling, key, name)
+            call = yield from _call(walker, check, polling, key)
             if not was_running:
                 frontier.update(key, CONDITION, "START", name, site.scope)
                 if operation is None and node.timeout is not None:
@@ -469,7 +473,7 @@ def _polled(  # noqa: C901 - what a check can come to, in the order in which it 
             completion = yield from frontier.call(call)
         result = yield from _projected(walker, check, polling, completion)
         text = stored_text(result)
-        check_size(text, f"the result of '{node.name}'")
+        _check_size(walker, text, node)
         polling.extra["result"] = result
         is_met = yield from walker.holds(node.until, polling)
     except Fault as raised:
@@ -482,20 +486,45 @@ def _polled(  # noqa: C901 - what a check can come to, in the order in which it 
     if is_met:
         frontier.update(key, CONDITION, "SUCCEED", name, site.scope)["Payload"] = text
         return text
+    yield from _not_yet(walker, node, site, name, polling, before, completion, fault, text)
+    return None
+
+
+def _not_yet(  # noqa: PLR0913, PLR0917 - what is known of a check that did not end the waiting
+    walker: Walker,
+    node: WaitForCondition,
+    site: Site,
+    name: str,
+    polling: Site,
+    before: _Poll,
+    completion: Completion,
+    fault: Fault | None,
+    text: str,
+) -> Steps[None]:
+    """Record that it is to be checked again, or raise."""
+    frontier = walker.frontier
+    key = completion.operation_id
     left = yield from _seconds_left(walker, node, site, key, completion)
     if fault is not None:
         after, delay = yield from _after_failure(walker, node, polling, before, fault, completion, key)
         text = after.to_text()
     else:
         delay, fault = yield from _after_no(walker, node, polling, left)
+    if delay is not None and (exceeded := frontier.exceeded(site.scope)) is not None:
+        delay, fault = None, exceeded
     if delay is None or (left is not None and left <= 0):
-        raise _gave_up(walker, node, site, name, number, fault or _late(node))
+        raise _gave_up(walker, node, site, name, polling.attempt, fault or _late(node))
     update = frontier.update(key, CONDITION, "RETRY", name, site.scope)
     update["Payload"] = text
     # The last check is made at the deadline (rule 58).
     update["StepOptions"] = {"NextAttemptDelaySeconds": delay if left is None else max(1, min(delay, math.ceil(left)))}
     yield from _again(walker, key)
-    return None
+
+
+def _fetched(walker: Walker, text: str | None) -> str | None:
+    if text is not None and walker.load is not None and is_apart(text):
+        return walker.load(values.from_text(text))
+    return text
 
 
 class _Poll:

@@ -37,6 +37,8 @@ TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "TIMED_OUT", "S
 DELAY_MAX_SECONDS: Final = 31_622_400
 """Longest wait, retry delay and execution timeout: 366 days."""
 STEP_RESULT_MAX_BYTES: Final = 262_144
+OFFLOADED_RESULT_MAX_BYTES: Final = 64 * 1024 * 1024
+"""Ours: a larger result, kept beside the record, would hardly fit into the memory of a function."""
 CONTEXT_RESULT_MAX_BYTES: Final = 262_144
 """A larger context result is replayed from its children instead of being stored (rule 45)."""
 INVOKE_PAYLOAD_MAX_BYTES: Final = 1_048_576
@@ -197,14 +199,19 @@ _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
 def wire_name(text: str) -> str:
-    """Return a text as a Name on the wire: printable ASCII, at most 256 characters (rules 37, 77).
+    """Return a path as a Name on the wire: printable ASCII, at most 256 characters (language.md 8; rule 77).
 
-    A longer name is cut and ends in a hash of the whole, so that two long names stay different.
+    A longer one is cut and ends in a hash of the whole, so that two long names stay different.
     """
     name = _NOT_PRINTABLE.sub("_", text)
     if len(name) <= NAME_MAX_CHARACTERS:
         return name
     return f"{name[: NAME_MAX_CHARACTERS - 9]}~{blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+def given_name(text: str) -> str:
+    """Return a label or item name, which is the author's own, as a Name on the wire: cleaned, then cut (rule 37)."""
+    return _NOT_PRINTABLE.sub("_", text)[:NAME_MAX_CHARACTERS]
 
 
 def fault_from_error(error: ErrorObject | None, *, default_name: str, default_message: str) -> Fault:

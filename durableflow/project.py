@@ -8,24 +8,27 @@ Source: language.md 11 and 12, rule 41.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from durableflow.actions import AllowList
 from durableflow.compiler import to_plan
 from durableflow.decode import decode_project, decode_workflow
 from durableflow.document import Limits, read_bytes
 from durableflow.errors import UsageError, WorkflowError, diagnostic
 from durableflow.files import read_file
+from durableflow.forms import parse_size
 from durableflow.ledger import function_name
-from durableflow.model import DurableTarget, WorkflowTarget
+from durableflow.model import Aws, AwsCheck, DurableTarget, WaitForCondition, WorkflowTarget, walk_states
 from durableflow.rules import Known
 from durableflow.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from durableflow.actions import Pair
     from durableflow.document import Document
     from durableflow.errors import Diagnostic
     from durableflow.model import Project, Workflow
@@ -64,9 +67,34 @@ class ProjectContext:
         return tuple(self.folder / name for name in self.project.handlers)
 
     @property
+    def allowed_actions(self) -> AllowList | None:
+        """What aws states may call, where the project file lists it; an empty list allows nothing."""
+        listed = "allow" in self.project.aws.model_fields_set
+        return AllowList(patterns=self.project.aws.allow) if listed else None
+
+    @property
     def store(self) -> Path:
         """The file of the executions that run here."""
         return self.folder / self.project.store
+
+    @property
+    def offload_folder(self) -> Path | None:
+        """The folder that large results of executions that run here go to; None where they go nowhere.
+
+        A bucket is for AWS: here the folder `offload` beside the store stands in for it.
+        """
+        offload = self.project.offload
+        if offload is None:
+            return None
+        return self.folder / offload.directory if offload.directory else self.store.parent / "offload"
+
+    @property
+    def offload_bytes(self) -> int | None:
+        """The size from which results go there, None where they go nowhere."""
+        if self.project.offload is None:
+            return None
+        threshold = self.project.offload.threshold
+        return parse_size(threshold) if isinstance(threshold, str) else threshold
 
 
 def find_project(start: Path) -> Path | None:
@@ -106,12 +134,13 @@ def load_project(path: Path) -> ProjectContext:
     return ProjectContext(path=path.absolute(), project=project, workflows=workflows)
 
 
-def compile_file(path: Path, root: Path) -> Plan:
+def compile_file(path: Path, root: Path, context: ProjectContext | None = None) -> Plan:
     """Return the Plan of a workflow file.
 
     Args:
         path: the workflow file.
         root: the folder that files which the workflow loads must be inside: the project's, else the workflow's own.
+        context: the project, which has the workflows that are inline.
 
     Raises:
         WorkflowError: it has problems, or this version cannot run it.
@@ -119,6 +148,10 @@ def compile_file(path: Path, root: Path) -> Plan:
     """
     document = read_bytes(read_file(path, max_bytes=_FILE_BYTES), str(path))
     known = Known(load_file=partial(packaged_file, path.parent.resolve(), root.resolve()))
+    if context is not None:
+        known = replace(
+            known, find_workflow=partial(decoded_by_name, context), inline=partial(compile_by_name, context)
+        )
     return to_plan(decode_workflow(document), document, known)
 
 
@@ -144,6 +177,42 @@ def durable_names(context: ProjectContext) -> frozenset[str]:
         if parts and isinstance(target, (DurableTarget, WorkflowTarget)) and parts.qualifier in (None, "$LATEST"):
             names.add(key.removesuffix(":$LATEST"))
     return frozenset(names)
+
+
+def allow_list(context: ProjectContext | None, named: Iterable[Pair]) -> AllowList:
+    """Return what aws states may call (rule 42): what the project lists, else exactly what its workflows name.
+
+    Args:
+        context: the project, or None for a workflow that has none.
+        named: the actions that the workflows name, from their files (:func:`named_actions`) or from their plans.
+    """
+    listed = context.allowed_actions if context else None
+    return listed if listed is not None else AllowList(pairs=frozenset(named))
+
+
+def named_actions(workflow: Workflow) -> frozenset[Pair]:
+    """Return the service and action of every aws state and check of a workflow."""
+    states = [placed.state for placed in walk_states(workflow)]
+    works = [state.check if isinstance(state, WaitForCondition) else state for state in states]
+    return frozenset((work.service, work.action) for work in works if isinstance(work, (Aws, AwsCheck)))
+
+
+def compile_by_name(context: ProjectContext, name: str) -> Plan:
+    """Return the Plan of a workflow of the project, for one that has it inline.
+
+    Raises:
+        WorkflowError, UsageError: its file has problems; DF754, there is none.
+    """
+    path = context.workflows.get(name)
+    if path is None:
+        raise UsageError(
+            diagnostic(
+                "DF754",
+                f"there is no workflow '{shown(name)}' here",
+                hint="list the folder of its file under 'workflows' in durableflow.yaml",
+            )
+        )
+    return compile_file(path, context.folder, context)
 
 
 def packaged_file(folder: Path, root: Path, name: str) -> bytes | None:

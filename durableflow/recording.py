@@ -22,7 +22,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from durableflow import values
 from durableflow.decision import Failed, Pending, Succeeded
@@ -35,10 +35,10 @@ from durableflow.source import Mark, Source, Span, shown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from durableflow.decision import Decision, Outcome, SchemaCheck
+    from durableflow.decision import Call, Decision, Outcome, SchemaCheck
     from durableflow.errors import ReplayError
     from durableflow.operations import Operation
-    from durableflow.plan import Plan, Work
+    from durableflow.plan import Plan
     from durableflow.values import Json, Object
 
 FORMAT: Final = 1
@@ -159,7 +159,7 @@ def decision_object(decision: Decision) -> Object:
             {
                 "operationId": call.operation_id,
                 "state": call.path,
-                **_work_members(call.node),
+                "handler": _work_of(call),
                 "payload": call.payload,
                 "attempt": call.attempt,
             }
@@ -169,16 +169,15 @@ def decision_object(decision: Decision) -> Object:
     }
 
 
-def _work_members(node: Work) -> Object:
-    match node:
-        case Step():
-            return {"handler": node.handler}
-        case Aws():
-            return {"service": node.service, "action": node.action}
+def _work_of(call: Call) -> str:
+    """Return what a call is to do, in a word: the handler, the action, or `http`."""
+    match call.node:
+        case Step(handler=handler):
+            return handler
+        case Aws(service=service, action=action):
+            return f"{service}:{action}"
         case Http():
-            return {"type": node.TYPE}
-        case _:
-            assert_never(node)
+            return "http"
 
 
 def _outcome_object(outcome: Outcome | None) -> Json:
@@ -200,8 +199,7 @@ def _upcoming(decision: Decision, operations: Iterable[Operation]) -> Iterator[s
     for update in decision.updates:
         yield f"{update['Action']} {update['Type']} '{shown(update.get('Name') or update['Id'])}'"
     for call in decision.calls:
-        work = ":".join(map(str, _work_members(call.node).values()))
-        yield f"call {shown(work)} for '{shown(call.path)}', attempt {call.attempt}"
+        yield f"call {shown(_work_of(call))} for '{shown(call.path)}', attempt {call.attempt}"
     if isinstance(decision.outcome, Pending):
         for operation in operations:
             if operation["Type"] not in ("EXECUTION", "CONTEXT") and operation["Status"] not in TERMINAL:

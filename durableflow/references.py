@@ -42,6 +42,7 @@ from durableflow.model import (
 )
 from durableflow.source import Span, shown
 from durableflow.templates import calls_in, parse_expression, parse_template, references_in
+from durableflow.values import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 TEMPLATES_MAX: Final = 20_000
 """Expressions in a file (language.md section 3, rule 9)."""
 
-Role: TypeAlias = Literal["condition", "argument", "assign", "output", "label", "other"]
+Role: TypeAlias = Literal["condition", "items", "argument", "assign", "output", "label", "other"]
 Names: TypeAlias = frozenset[str]
 Finding: TypeAlias = tuple[str, str, str | None]
 """A problem without its place: code, message, hint."""
@@ -236,7 +237,7 @@ def _own(state: State, path: Path, names: Names) -> Iterator[Slot]:
             yield from _expressions(state, ("until",), path, inside | {"result"})
             yield from _written(state, ("delay",), path, inside)
         case Map():
-            yield from _expressions(state, ("items",), path, names)
+            yield from _expressions(state, ("items",), path, names, role="items")
             # A name on the wire, which replay compares: it should not read what can change.
             yield from _written(state, ("item_name",), path, names | _of_map(state), role="argument")
         case _:
@@ -276,11 +277,13 @@ def _written(part: Part, fields: Iterable[str], path: Path, names: Names, **fact
             yield Slot(path=(*path, field), value=cast("Json", getattr(part, field)), names=names, **facts)
 
 
-def _expressions(part: Part, fields: Iterable[str], path: Path, names: Names, **facts: Any) -> Iterator[Slot]:
+def _expressions(
+    part: Part, fields: Iterable[str], path: Path, names: Names, *, role: Role = "condition", **facts: Any
+) -> Iterator[Slot]:
     for field in fields:
         if field in part.model_fields_set:
             value, at = cast("Json", getattr(part, field)), (*path, field.rstrip("_"))
-            yield Slot(path=at, value=value, is_expression=True, role="condition", names=names, **facts)
+            yield Slot(path=at, value=value, is_expression=True, role=role, names=names, **facts)
 
 
 def _raw_keys(part: Part) -> tuple[str, ...] | None:
@@ -361,11 +364,15 @@ class Near:
 
     def __call__(self, word: str, known: Collection[str]) -> str | None:
         """Return the question whether it was a similar name, or None when there is none (or no more to spend)."""
+        found = self.closest(word, known)
+        return f"did you mean '{shown(found)}'?" if found is not None else None
+
+    def closest(self, word: str, known: Collection[str]) -> str | None:
+        """Return the most similar name, or None when there is none (or no more to spend)."""
         if len(known) > self._left:
             return None
         self._left -= len(known)
-        found = difflib.get_close_matches(word, known, n=1)
-        return f"did you mean '{shown(found[0])}'?" if found else None
+        return next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -380,7 +387,7 @@ class _Checker:
         self._layout = layout
         self._packaged = packaged
         self._near = near
-        self._vars = {*workflow.vars, *_assigned(workflow)}
+        self._vars = _assigned(workflow, layout)
         self._schemas: dict[str | None, Json] = {}
 
     def of(self, template: Template) -> Iterator[Diagnostic]:
@@ -414,6 +421,12 @@ class _Checker:
                     span=self._document.span(slot.path),
                     hint="a condition is an expression without quotes around it, such as input.total > 100",
                 )
+        if slot.role == "items" and isinstance(template.tree, list) and template.tree[0] == "const":
+            value = template.tree[1]
+            if not isinstance(value, list):
+                message = f"'items' must give a list, not '{shown(to_text(value))}'"
+                hint = "write an expression that gives a list, such as input.orders"
+                yield diagnostic("DF156", message, span=self._document.span(slot.path), hint=hint)
 
     def _reference(self, slot: Slot, reference: Reference) -> Finding | None:  # noqa: C901, PLR0911 - one for each root
         """Return what is wrong with one path: code, message, hint."""
@@ -426,10 +439,8 @@ class _Checker:
         match root:
             case "states":
                 return self._state(slot, rest)
-            case "vars" if rest and str(rest[0]) not in self._vars:
-                name = str(rest[0])
-                hint = self._near(name, self._vars) or "declare it in 'vars', or set it in an 'assign'"
-                return "DF233", f"no variable is called '{shown(name)}'", hint
+            case "vars" if rest:
+                return self._variable(slot, str(rest[0]))
             case "env" if rest and str(rest[0]) not in self._workflow.env:
                 name = str(rest[0])
                 hint = self._near(name, self._workflow.env) or f"add '{shown(name)}' to the workflow's 'env' list"
@@ -446,6 +457,26 @@ class _Checker:
                 return _field("callback", rest, ("id",))
             case _:
                 return None
+
+    def _variable(self, slot: Slot, name: str) -> Finding | None:
+        """Return what is wrong with reading a variable: nothing sets it, or only what keeps it to itself (rule 62)."""
+        if name not in self._vars:
+            hint = self._near(name, self._vars) or "declare it in 'vars', or set it in an 'assign'"
+            return "DF233", f"no variable is called '{shown(name)}'", hint
+        stands = self._vars[name]
+        if slot.path[0] in ("retry_policies", "defaults") or any(
+            stand is None or self._layout.can_see(slot.path, stand) for stand in stands
+        ):
+            return None
+        keeper = next(stand.keeper for stand in stands if stand)
+        assert keeper is not None
+        inside = (
+            f"the 'submit' of '{keeper.name}'"
+            if isinstance(keeper, WaitForCallback)
+            else f"{keeper.type} '{keeper.name}'"
+        )
+        hint = f"there it is a copy; let it be part of the result, and read states.{keeper.name}.result"
+        return "DF233", f"the variable '{shown(name)}' is set only inside {inside}", hint
 
     def _state(self, slot: Slot, rest: Sequence[str | int]) -> Finding | None:
         if not rest:
@@ -536,16 +567,18 @@ def _is_in(problem: TemplateProblem, reference: Reference) -> bool:
     return is_error and problem.path == reference.path and reference.offset < problem.offset < end
 
 
-def _assigned(workflow: Workflow) -> Iterator[str]:
-    def inside(part: Workflow | State) -> Iterator[str]:
-        for catcher in part.catch:
-            yield from catcher.assign
-        for _, states in lists_in(part):
-            for state in states:
-                yield from state.assign
-                yield from inside(state)
-
-    return inside(workflow)
+def _assigned(workflow: Workflow, layout: Layout) -> dict[str, list[Stand | None]]:
+    """Return where each variable is set: at which states, or None for the workflow itself."""
+    found: dict[str, list[Stand | None]] = {name: [None] for name in workflow.vars}
+    for catcher in workflow.catch:
+        for name in catcher.assign:
+            found.setdefault(name, []).append(None)
+    for stand in layout.all_stands:
+        state = stand.placed.state
+        for names in (state.assign, *(catcher.assign for catcher in state.catch)):
+            for name in names:
+                found.setdefault(name, []).append(stand)
+    return found
 
 
 def _context(slot: Slot, rest: Sequence[str | int]) -> Finding | None:
@@ -558,7 +591,7 @@ def _context(slot: Slot, rest: Sequence[str | int]) -> Finding | None:
     changing = ("context.now", "context.state.attempt", "context.workflow")
     if slot.role == "label" and any(_overlap(path, name) for name in changing):
         return "DF243", f"a label cannot read '{path}', which can change", "read what stays the same, such as input"
-    if slot.role in ("condition", "assign", "argument") and any(
+    if slot.role in ("condition", "items", "assign", "argument") and any(
         _overlap(path, name) for name in ("context.workflow.version", "context.workflow.digest")
     ):
         hint = "an execution that resumes on a new definition sees the new value"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, cast
 from durableflow import values
 from durableflow.errors import ReplayError, diagnostic
 from durableflow.expressions import Budget, Undefined, View
-from durableflow.operations import time_text, wire_name
+from durableflow.operations import NAME_MAX_CHARACTERS, time_text, wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,22 +50,39 @@ def stored_value(text: str) -> Json:
     return value
 
 
+def is_apart(text: str) -> bool:
+    """Say whether a recorded text is the pointer to a large result that is kept elsewhere (rule 68)."""
+    return text.startswith('{"$offload"')
+
+
 class Lazy:
-    """A JSON value that is decoded when first read."""
+    """A JSON value that is decoded, and fetched if it is kept elsewhere, when first read.
 
-    __slots__ = ("_text", "_value")
+    Args:
+        value: the value, when it is known.
+        text: else its recorded text.
+        load: gives the text that a pointer is to, where the recorded text may be one.
+    """
 
-    def __init__(self, value: Json = None, *, text: str | None = None) -> None:
+    __slots__ = ("_load", "_text", "_value")
+
+    def __init__(
+        self, value: Json = None, *, text: str | None = None, load: Callable[[Json], str] | None = None
+    ) -> None:
         self._value = value
         self._text = text
+        self._load = load
 
     def get(self) -> Json:
         """Return the value.
 
         Raises:
             ReplayError: what is recorded under an operation of ours is not JSON.
+            ServiceError: what is kept elsewhere cannot be had.
         """
         if self._text is not None:
+            if is_apart(self._text):
+                self._text = self._fetched(self._text)
             try:
                 self._value = stored_value(self._text)
             except values.ValueRefusedError as error:
@@ -74,7 +91,14 @@ class Lazy:
             self._text = None
         return self._value
 
+    def _fetched(self, text: str) -> str:
+        if self._load is not None:
+            return self._load(values.from_text(text))
+        problem = diagnostic("DF515", "a result is kept apart, and it is not known where", hint=_OFFLOAD_HINT)
+        raise ReplayError(problem, operation_id="", expected=None, recorded=None)
 
+
+_OFFLOAD_HINT: Final = "name the store of large results under 'offload' in durableflow.yaml, as when it was recorded"
 NULL: Final = Lazy()
 
 
@@ -175,6 +199,8 @@ class Record(View):
                     return self.more[key]
                 members = ", ".join(["result", "status", "error", "started_at", "ended_at", *(self.more or ())])
                 return Undefined(f"this state has no '{key}' (it has {members})")
+
+    __getitem__ = get
 
     def to_json(self) -> Json:
         """Return the whole record."""
@@ -420,8 +446,8 @@ class Scope:
         made.visits = {}
         return made
 
-    def hidden(self, prefix: str, parent_id: str | None, **names: Json) -> Scope:
-        """Return a scope whose states nobody sees from outside and whose variables are a copy."""
+    def hidden(self, prefix: str, parent_id: str | None, names: Object | None = None) -> Scope:
+        """Return a scope whose states nobody sees from outside, with a copy of the variables and more names."""
         made = self._like()
         made.prefix = prefix
         made.others = ()
@@ -565,6 +591,8 @@ class StatesView(View):
             return record
         return self.outer.get(key) if self.outer else Undefined(f"state '{key}' has not run")
 
+    __getitem__ = get
+
     def to_json(self) -> Json:
         """Return all records."""
         outer = cast("Object", self.outer.to_json()) if self.outer else {}
@@ -620,7 +648,9 @@ def site_of(scope: Scope, node: AnyNode, timeline: Timeline, visit: int) -> Site
     path = f"{scope.prefix}{name}" if visit == 1 else f"{scope.prefix}{name}#{visit}"
     site = Site(scope, name, path, timeline)
     if scope.flat is not None:
-        site.wire = wire_name(path[scope.flat :])
+        site.wire = path[scope.flat :]
+        if len(site.wire) > NAME_MAX_CHARACTERS:
+            site.wire = wire_name(site.wire)
     return site
 
 

@@ -15,7 +15,7 @@ from durableflow import operations as wire
 from durableflow.errors import Fault
 from durableflow.expressions import EvaluationError, to_display
 from durableflow.library import kind, parse_duration
-from durableflow.operations import wire_name
+from durableflow.operations import given_name
 from durableflow.scope import Lazy, Record
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Walker:
         check_schema: checks a value against a JSON Schema; without it schemas are not checked.
         child: gives the function that runs a child workflow; without it that is the workflow's name.
         noted: called with what happened and facts, when something happens that no operation shows.
+        load: gives the text of a large result that is kept elsewhere, by the pointer to it; with it results may be as
+            large as the driver can keep.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class Walker:
         *,
         child: Callable[[str], ChildTarget] | None = None,
         noted: Callable[[str, Object], None] | None = None,
+        load: Callable[[Json], str] | None = None,
     ) -> None:
         self.frontier = frontier
+        self.load = load
         self.child: Callable[[str], ChildTarget] = child or _by_name
         self._check_schema = check_schema
         self._noted = noted
@@ -93,7 +97,7 @@ class Walker:
 
     def label(self, label: Program, site: Site) -> Steps[str]:
         """Return the Name on the wire of a state with a label; an empty one is as none (rule 77)."""
-        return wire_name(to_display((yield from self.value(label, site)))) or site.wire
+        return given_name(to_display((yield from self.value(label, site)))) or site.wire
 
     def check(self, schema: Json, value: Json, name: str, what: str) -> None:
         """Check a value against a schema.

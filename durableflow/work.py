@@ -6,7 +6,7 @@ else, so that a workflow file cannot reach into the standard library (`os:system
 others are loaded only when needed: pydantic is never imported here (a handler that wants a model has done it),
 jsonschema only when a schema must be checked.
 
-Source: language.md 4 and 12, rules 12, 13, 51, 53, 57, 65.
+Source: language.md 4 and 12, rules 12, 13, 27, 51, 53, 57, 65.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ import traceback
 import typing
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from durableflow import faults, library, values
+from durableflow.deadlines import OverdueError, within
 from durableflow.decision import Completion
 from durableflow.errors import DurableflowError, Fault, diagnostic
+from durableflow.logs import StepLogger
 from durableflow.plan import Step
 from durableflow.source import shown
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from durableflow.decision import Call
     from durableflow.errors import Diagnostic
-    from durableflow.values import Json
+    from durableflow.values import Json, Object
 
 logger = logging.getLogger(__name__)
 
@@ -53,15 +55,26 @@ class StepContext:
     """What a step handler with two positional arguments gets as the second.
 
     Args:
-        logger: writes to the log of the execution; named after the state.
+        logger: writes JSON lines that say which execution, state and attempt they are of.
         attempt: the number of this attempt, from 1.
         idempotency_key: 32 hex digits, the same in every attempt of this state and on every replay: the key to hand to
             an API that must not act twice.
+        ends_at: when the state's `timeout` is over, by `time.monotonic`; None without one.
     """
 
-    logger: logging.Logger
+    logger: StepLogger
     attempt: int
     idempotency_key: str
+    ends_at: float | None = None
+
+    def remaining(self) -> float | None:
+        """Return how many seconds are left until the state's `timeout`, at least 0; None without one."""
+        return None if self.ends_at is None else max(0.0, self.ends_at - time.monotonic())
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt has timed out. Nobody waits for its result any more; the handler does well to stop."""
+        return self.remaining() == 0
 
 
 class HandlerError(DurableflowError):
@@ -83,12 +96,12 @@ def system_milliseconds() -> int:
 
 
 class PythonWorker:
-    """Calls the Python handlers of steps.
+    """Calls Python handlers: does the work of steps, alone (:meth:`run`) or for a worker that knows more.
 
     Args:
         roots: folders that handlers may be imported from, searched in this order. They stay importable for the rest of
             the process, as the handlers themselves import from each other.
-        clock_ms: the time in epoch milliseconds, for `Completion.ended_at`.
+        clock_ms: the time in epoch milliseconds, for `Completion.ended_at` and log lines.
     """
 
     def __init__(self, roots: Sequence[Path], *, clock_ms: Callable[[], int] = system_milliseconds) -> None:
@@ -97,34 +110,52 @@ class PythonWorker:
         self._handlers: dict[str, _Handler] = {}
 
     def run(self, call: Call) -> Completion:
-        """Do one attempt of a step; whatever goes wrong is a fault in the completion."""
+        """Do one attempt of a step that needs no secrets; whatever goes wrong is a fault in the completion."""
+        result, raised = None, None
         try:
-            result = self._result(call)
+            if not isinstance(call.node, Step):
+                raise TypeError(f"'{call.path}' is no step")
+            result = self.called(
+                call.node.handler, call.arguments(_no_secrets), call, step_logger(call, self._clock_ms)
+            )
         except Fault as fault:
-            return self._ended(call, fault=sound(fault))
-        return self._ended(call, result=result)
+            raised = sound(fault)
+        return Completion(operation_id=call.operation_id, result=result, fault=raised, ended_at=self._clock_ms())
 
-    def _result(self, call: Call) -> Json:
-        assert isinstance(call.node, Step)
-        reference = call.node.handler
+    def called(self, reference: str, payload: Json, call: Call, log: StepLogger) -> Json:
+        """Return what a handler makes of a payload, within the time of the call.
+
+        Args:
+            reference: `package.module:function`.
+            payload: what it gets.
+            call: on whose behalf.
+            log: the logger of its context.
+
+        Raises:
+            Fault: whatever went wrong; States.Timeout when the time is over. The handler runs on then, for nobody.
+        """
         try:
             handler = self._handlers.get(reference) or self._loaded(reference)
         except HandlerError as error:
             raise Fault(error.name, error.problem.message) from error
-        argument = handler.argument(call.payload)
+        argument = handler.argument(payload)
+        seconds = call.timeout_seconds
         context = StepContext(
-            logger=logging.getLogger(f"durableflow.handlers.{call.node.name}"),
+            logger=log,
             attempt=call.attempt,
             idempotency_key=call.idempotency_key,
+            ends_at=None if seconds is None else time.monotonic() + seconds,
         )
         try:
-            returned = handler.function(argument, context) if handler.takes_context else handler.function(argument)
+            returned = within(seconds, partial(_returned, handler, argument, context))
+        except OverdueError:
+            raise Fault(faults.TIMEOUT, f"handler '{reference}' did not return within {seconds:g} s") from None
         except Fault as fault:
             raise Fault(faults.foreign_name(str(fault.name)), fault.message, fault.data) from fault
         except (Exception, SystemExit) as error:
             # The edge: whatever a handler raises is data from here on. SystemExit too, since an attempt that ends the
             # process would be made again for ever; KeyboardInterrupt is the user's and goes on.
-            logger.warning("handler '%s' of state '%s' raised", reference, call.path, exc_info=error)
+            log.warning("handler '%s' of state '%s' raised", reference, call.path, exc_info=error)
             raise Fault(faults.foreign_name(type(error).__name__), message_of(error)) from error
         try:
             return values.checked(returned)
@@ -136,8 +167,45 @@ class PythonWorker:
         self._handlers[reference] = handler
         return handler
 
-    def _ended(self, call: Call, *, result: Json = None, fault: Fault | None = None) -> Completion:
-        return Completion(operation_id=call.operation_id, result=result, fault=fault, ended_at=self._clock_ms())
+
+def step_logger(
+    call: Call,
+    clock_ms: Callable[[], int],
+    *,
+    execution_arn: str | None = None,
+    request_id: str | None = None,
+    redact: Callable[[str], str] = str,
+) -> StepLogger:
+    """Return the logger of one attempt, `durableflow.handlers.STATE`.
+
+    Args:
+        call: what is attempted.
+        clock_ms: the time in epoch milliseconds.
+        execution_arn: of the execution, when it is known.
+        request_id: of the invocation on Lambda.
+        redact: takes the secrets out of a line.
+    """
+    facts: Object = {
+        "executionArn": execution_arn,
+        "requestId": request_id,
+        "operationId": call.operation_id,
+        "operationName": call.node.name,
+        "attempt": call.attempt,
+    }
+    logger_ = logging.getLogger(f"durableflow.handlers.{call.node.name}")
+    return StepLogger(logger_, facts, clock_ms=clock_ms, redact=redact)
+
+
+def _no_secrets(name: str) -> str:
+    raise Fault("Secret.NotFound", f"secret '{shown(name)}' has no source here")
+
+
+def _returned(handler: _Handler, argument: object, context: StepContext) -> object:
+    try:
+        return handler.function(argument, context) if handler.takes_context else handler.function(argument)
+    finally:
+        if context.cancelled:  # one that stops by itself has not made it in time either
+            raise OverdueError
 
 
 def check_handler(reference: str, roots: Sequence[Path]) -> Diagnostic | None:

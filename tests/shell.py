@@ -1,18 +1,19 @@
-"""The command line, called in this process."""
+"""The command line, called in this process or in one of its own."""
 
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from durableflow.cli import main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +45,38 @@ class Shell:
 def shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
     monkeypatch.delenv("NO_COLOR", raising=False)
     return Shell(lambda: tuple(capfd.readouterr()), monkeypatch)
+
+
+class Running:
+    """A `run` in a process of its own; its standard error is read line by line."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "durableflow", "run", *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def until(self, text: str) -> None:
+        assert self.process.stderr
+        read: list[str] = []
+        for line in self.process.stderr:
+            read.append(line)
+            if text in line:
+                return
+        raise AssertionError("".join(read))
+
+    def ended(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def running() -> Iterator[Any]:
+    started: list[Running] = []
+
+    def start(*arguments: str) -> Running:
+        started.append(Running(*arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.communicate()

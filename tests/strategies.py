@@ -34,7 +34,13 @@ SIMPLE = ("invoke", "step", "pass", "wait", "aws", "http", "workflow")
 _FAILING = ("invoke", "step", "aws", "http", "workflow", "fail", "block", "map", "parallel")
 STATES_MAX = 16
 INPUT = {"n": 2, "flag": True, "text": "t", "items": [1, 2, 3], "none": None}
-RESULT_TEMPLATES = ["{{ result }}", {"kept": "{{ result }}"}, "{{ [result, 1] }}", "text {{ result }}", "{{ result.n }}"]
+RESULT_TEMPLATES = [
+    "{{ result }}",
+    {"kept": "{{ result }}"},
+    "{{ [result, 1] }}",
+    "text {{ result }}",
+    "{{ result.n }}",
+]
 SCHEMAS: list[Any] = [{}, {"not": {"type": "string"}}, {"type": ["object", "null"]}]
 ERRORS = ("E1", "E2", "Other.Trouble")
 RESULTS: list[Any] = [0, 1, 3, "text", None, True, [1, 2], {"n": 1}, {"n": [2, 3]}, []]
@@ -263,7 +269,9 @@ class _Drawing:
     def single_answer(self, errors: Any, is_invoke: bool) -> Tree:
         made: Tree
         if self.chance(25):
-            made = {"error": {"name": self.one(errors), "message": self.one(("m", "")), "data": self.one((None, {"n": 1}))}}
+            made = {
+                "error": {"name": self.one(errors), "message": self.one(("m", "")), "data": self.one((None, {"n": 1}))}
+            }
             if is_invoke and self.chance(10):
                 made = {"status": self.one(("STOPPED", "TIMED_OUT"))}
         else:
@@ -379,9 +387,7 @@ class _Drawing:
         self.answer(state["name"])
 
     def _parallel(self, state: Tree, place: Place, _: list[str]) -> None:
-        state["branches"] = {
-            f"branch{i}": self.list_of(place.deeper(), 1, 2)[0] for i in range(self.number(0, 3))
-        }
+        state["branches"] = {f"branch{i}": self.list_of(place.deeper(), 1, 2)[0] for i in range(self.number(0, 3))}
         self.fan_out(state)
 
     def _map(self, state: Tree, place: Place, _: list[str]) -> None:
@@ -472,12 +478,20 @@ class _Drawing:
         """Draw a value template."""
         expression = self.expression(place)
         return self.one(
-            (f"{{{{ {expression} }}}}", 1, None, f"text {{{{ {expression} }}}}", {"a": f"{{{{ {expression} }}}}", "b": [2]})
+            (
+                f"{{{{ {expression} }}}}",
+                1,
+                None,
+                f"text {{{{ {expression} }}}}",
+                {"a": f"{{{{ {expression} }}}}", "b": [2]},
+            )
         )
 
     def condition(self, place: Place) -> Any:
         usual = (True, False, "input.flag", "not input.flag", "vars.n < 2", "vars.n == 1")
-        return self.one(usual) if self.chance(60) else self.one((f"{self.expression(place)} == 1", self.expression(place)))
+        return (
+            self.one(usual) if self.chance(60) else self.one((f"{self.expression(place)} == 1", self.expression(place)))
+        )
 
     def expression(self, place: Place) -> str:
         if self.chance(6):

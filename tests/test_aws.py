@@ -18,7 +18,7 @@ from durableflow import aws
 from durableflow.aws import lambda_handler
 from durableflow.errors import UsageError
 from durableflow.expressions import Program
-from durableflow.plan import Plan, States, Step, Wait, to_bundle
+from durableflow.plan import ChildWorkflow, Plan, States, Step, Wait, to_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,3 +249,33 @@ class TestBoto3:
         monkeypatch.setattr(boto3, "client", lambda *_, **__: object())
         with pytest.raises(UsageError, match=r"boto3 1\.42\.1 or newer"):
             aws._client()
+
+
+class TestChildren:
+    """Rule 52: a child workflow runs in the function that holds it."""
+
+    @pytest.mark.parametrize(
+        ("several", "workflow", "function", "payload"),
+        [
+            (
+                True,
+                "refunds",
+                "arn:aws:lambda:us-east-1:123456789012:function:demo:1",
+                '{"$workflow":"refunds","input":7}',
+            ),
+            (True, "elsewhere", "elsewhere", "7"),
+            (False, "parent", "arn:aws:lambda:us-east-1:123456789012:function:demo:1", "7"),
+            (False, "refunds", "refunds", "7"),
+        ],
+    )
+    def test_what_is_started(self, *, several: bool, workflow: str, function: str, payload: str) -> None:
+        parent = Plan(
+            name="parent",
+            states=States.of([ChildWorkflow(name="part", workflow=workflow, payload=constant(7))]),
+        )
+        plans = {"parent": parent, "refunds": plan_of("refunds")} if several else {"parent": parent}
+        asked = '{"$workflow": "parent", "input": {}}' if several else "{}"
+        service = MemoryService(input=asked, targets={function: lambda _: 1})
+        assert run(lambda_handler(plans, client=service), service) == {"Status": "SUCCEEDED", "Result": "1"}
+        (start,) = [update for update in service.updates if update["Type"] == "CHAINED_INVOKE"]
+        assert (start["ChainedInvokeOptions"], start["Payload"]) == ({"FunctionName": function}, payload)

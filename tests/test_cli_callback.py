@@ -180,6 +180,19 @@ def test_what_has_timed_out_is_said(shell: Shell) -> None:
     assert "DF723 Callback timed out." in ran.err
 
 
+def test_what_belongs_to_a_stopped_execution_is_closed(shell: Shell) -> None:
+    id_ = sleeping(ask())["one c"]
+    shell("executions", "stop", id_)
+
+    ran, shown = shell("callback", "succeed", id_), shell("executions", "show", "one")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "DF723 The execution of the callback has ended." in ran.err
+    assert shown.out.startswith("one  STOPPED\n")
+    assert "waits for callback" not in shown.out
+    assert "DF780" in shell("callback", "succeed", "one").err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

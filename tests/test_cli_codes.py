@@ -40,8 +40,8 @@ ELSEWHERE = {
     "DF754": "of an execution whose workflow is gone",
     "DF704": "a test cannot make a file that the superuser may not read: test_files.py",
 }
-NOT_FILES = ("DF50", "DF51", "DF6", "DF72", "DF73", "DF76", "DF79")
-"""Executions, recordings, the service, the store and wrong calls: nothing that a workflow or project file can have."""
+NOT_FILES = ("DF50", "DF51", "DF6", "DF72", "DF73", "DF76", "DF78", "DF79")
+"""Executions, recordings, callbacks, the service, the store and wrong calls: nothing that a workflow or project file can have."""
 
 
 def underlined(text: str, place: dict[str, int]) -> str:

@@ -1,11 +1,12 @@
 """What a running execution looks like, from its history events."""
 
+import json
 from io import StringIO
 from typing import Any
 
 import pytest
 
-from durableflow.cli.progress import Board, Live, elapsed
+from durableflow.cli.progress import Board, Lines, Live, elapsed
 
 
 def event(number: int, kind: str, seconds: float, name: str | None = None, **details: Any) -> dict[str, Any]:
@@ -92,3 +93,42 @@ def test_the_live_table_shows_the_last_rows_that_fit(monkeypatch: pytest.MonkeyP
     assert len(shown) == 4
     assert "… 7 before" in shown[0]
     assert "s11[red]" in shown[-1]
+
+
+JSON_LINE = json.dumps(
+    {"timestamp": "2026-01-01T00:00:00.000Z", "level": "WARNING", "message": "a\nb", "exception": "Traceback\n  x"},
+    separators=(",", ":"),
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "as_line", "as_read"),
+    [
+        ("thinking", ["score | thinking"], ["score | thinking"]),
+        (JSON_LINE, [JSON_LINE], [r"score | WARNING a\u000ab", "score | Traceback", "score |   x"]),
+        (JSON_LINE[:-9], [JSON_LINE[:-9]], [f"score | {JSON_LINE[:-9]}"]),
+    ],
+)
+def test_lines_of_a_logger_are_json_for_programs_and_text_for_people(
+    line: str,
+    as_line: list[str],
+    as_read: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    Lines().log("score", line)
+    assert capsys.readouterr().err.splitlines() == as_line
+    Live().log("score", line)
+    assert [text.rstrip() for text in capsys.readouterr().err.splitlines()] == as_read
+
+
+def test_a_note_stands_whole_above_the_live_table(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "waiting for callback '[red]'; answer it with: durableflow callback succeed " + "A" * 40
+    with Live() as live:
+        live.note(line)
+
+    assert line in capfd.readouterr().err

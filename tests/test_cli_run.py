@@ -8,15 +8,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from shell import Shell, shell
+from shell import Shell, running, shell
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["shell"]
+__all__ = ["running", "shell"]
 
 ECHO = """\
 durableflow: "1"
@@ -225,41 +222,6 @@ def test_waits_are_skipped_and_count_as_waited(shell: Shell) -> None:
 
     assert (facts["status"], facts["output"], facts["operations"]) == ("SUCCEEDED", 2, 3)
     assert 3600 <= facts["durationSeconds"] < 3660
-
-
-class Running:
-    """A `run` in a process of its own; its standard error is read line by line."""
-
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "durableflow", "run", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def until(self, text: str) -> None:
-        assert self.process.stderr
-        read: list[str] = []
-        for line in self.process.stderr:
-            read.append(line)
-            if text in line:
-                return
-        raise AssertionError("".join(read))
-
-    def ended(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
-
-
-@pytest.fixture
-def running() -> Iterator[Any]:
-    started: list[Running] = []
-
-    def start(*arguments: str) -> Running:
-        started.append(Running(*arguments))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.process.kill()
-        one.process.communicate()
 
 
 def test_ctrl_c_leaves_the_execution_resumable_and_says_how(shell: Shell, running: Any) -> None:

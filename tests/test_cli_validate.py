@@ -262,3 +262,18 @@ def test_handlers_come_from_the_folders_of_the_project(shell: Shell, tmp_path: P
 
     assert "DF5" not in shell("validate", "s.yaml").out
     assert "DF520 there is no module 'not_in_the_steps'" in shell("validate", "beside.yaml").out
+
+
+def test_actions_of_aws_and_what_the_project_allows_are_checked(shell: Shell, tmp_path: Path) -> None:
+    states = "{name: a, type: aws, service: sqs, action: send_message, params: {QueueUrl: u, Mesage: m}, retry: []}"
+    project = 'durableflow: "1"\nworkflows: [.]\naws: {allow: ["sqs:Receive*"]}\n'
+    write(tmp_path, durableflow_dot_yaml=project, e_dot_yaml=f'durableflow: "1"\nname: e\nstates:\n  - {states}\n')
+
+    ran = shell("validate", "e.yaml", "--format", "line")
+
+    assert ran.code == 1
+    told = [line.partition(" (")[0] for line in ran.out.splitlines() if "DF900" not in line]
+    assert told == [
+        "e.yaml:4:48: DF422 warning: the project's list 'aws: {allow: …}' does not have sqs.send_message",
+        "e.yaml:4:84: DF311 error: sqs.send_message has no parameter 'Mesage'",
+    ]

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from durableflow.actions import Clients, check_action
+from durableflow.compiler import understand
 from durableflow.errors import CODES
 from durableflow.library import FILTERS, FUNCTIONS, TESTS
+from durableflow.rules import Known
+from durableflow.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
 EXPRESSIONS = (ROOT / "docs" / "expressions.md").read_text(encoding="utf-8")
+AWS = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
 ERRORS = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 
 
@@ -72,6 +78,14 @@ def test_every_function_is_documented() -> None:
 def test_every_diagnostic_is_documented_in_order_and_no_other() -> None:
     documented = re.findall(r"^\| \[(DF\d+)\]\(#df\d+\) \| (\w+) \| (.+) \|$", ERRORS, re.MULTILINE)
     assert documented == [(code, entry.severity, entry.title) for code, entry in CODES.items()]
+
+
+def test_the_example_of_an_aws_state_is_one() -> None:
+    example = AWS.split("```yaml\n")[1].split("```")[0]
+    text = f'durableflow: "1"\nname: a\nenv: [TABLE]\nstates:\n{example}'
+    known = Known(check_action=partial(check_action, clients=Clients()))
+    problems = understand(Source(name="aws.md", text=text), known)[2]
+    assert [problem.code for problem in problems] == ["DF900"]
 
 
 def test_a_diagnostic_stands_under_the_heading_of_its_hundred() -> None:

@@ -6,9 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from worlds import World
 
 from durableflow.decode import decode_workflow
 from durableflow.document import read_document
+from durableflow.errors import Fault
 from durableflow.estimate import Estimate, estimate, is_flat
 from durableflow.source import Source
 
@@ -150,6 +152,11 @@ def test_a_turn_of_a_model_costs_two_and_one_for_each_tool() -> None:
         (f"{{name: a, type: loop, max_iterations: 2, states: [{{name: b, {CALL}}}]}}", False),
         (f"{{name: a, {CALL}}}, {{name: b, {CALL}}}", False),
         (f"{{name: a, {CALL}, catch: [{{states: [{{name: b, {CALL}}}]}}]}}", False),
+        (f"{{name: a, {CALL}, compensate: [{{name: b, {CALL}}}]}}", False),
+        (
+            f"{{name: a, type: loop, max_iterations: 2, states: [{{name: p, type: pass}}], catch: [{{states: [{{name: b, {CALL}}}]}}]}}",
+            True,
+        ),
         ("{name: a, type: wait_for_callback}", True),
     ],
 )
@@ -163,3 +170,62 @@ def test_defaults_are_for_work_states() -> None:
     assert (found.usual, found.operations) == (3, 2 + 2 + 1 + 1)
     without = priced(re.sub("defaults.*\n", "", text))
     assert (without.usual, without.operations) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        f"{{name: a, {CALL}}}",
+        f"{{name: a, {CALL}, timeout: 1h}}",
+        "{name: a, type: step, handler: 'm:f', timeout: 1h}",
+        "{name: a, type: wait, duration: 5}",
+        f"{{name: a, type: choice, choices: [{{when: true, states: [{{name: b, {CALL}}}]}}]}}",
+        f"{{name: a, type: choice, timeout: 1h, choices: [{{when: true, states: [{{name: b, {CALL}}}]}}]}}",
+        f"{{name: a, type: block, states: [{{name: b, {CALL}}}], finally: [{{name: c, {CALL}}}]}}",
+        f"{{name: a, type: block, context: true, states: [{{name: b, {CALL}}}]}}",
+        f"{{name: a, type: block, retry: [{{}}], states: [{{name: b, {CALL}}}]}}",
+        f"{{name: a, type: block, timeout: 1h, states: [{{name: b, {CALL}}}]}}",
+        f"{{name: a, type: loop, max_iterations: 3, delay: 5, states: [{{name: b, {CALL}}}]}}",
+        f"{{name: a, type: loop, max_iterations: 3, timeout: 1h, states: [{{name: b, {CALL}}}]}}",
+        f"{{name: a, type: parallel, branches: {{left: [{{name: b, {CALL}}}], right: [{{name: c, type: pass}}]}}}}",
+        f"{{name: a, type: parallel, nesting: nested, branches: {{left: [{{name: b, {CALL}}}], right: [{{name: c, type: pass}}]}}}}",
+        f"{{name: a, type: parallel, branches: {{left: [{{name: b, {CALL}}}, {{name: d, {CALL}}}], right: [{{name: c, type: pass}}]}}}}",
+        "{name: a, type: parallel, branches: {}}",
+        f"{{name: a, type: map, items: '[1, 2, 3]', states: [{{name: b, {CALL}}}]}}",
+        f"{{name: a, type: map, items: '[1, 2, 3]', timeout: 1h, states: [{{name: b, {CALL}}}]}}",
+        f"{{name: a, type: map, items: '[1, 2, 3]', batch_size: 2, states: [{{name: b, {CALL}}}]}}",
+        f"{{name: a, type: map, items: '[1, 2, 3]', states: [{{name: b, {CALL}}}, {{name: c, {CALL}}}]}}",
+        f"{{name: a, type: map, items: '[1, 2, 3]', nesting: flat, states: [{{name: b, {CALL}}}, {{name: c, {CALL}}}]}}",
+        "{name: a, type: map, items: '[1, 2, 3]', nesting: nested, states: [{name: b, type: pass}]}",
+        "{name: a, type: map, items: '[]', nesting: nested, states: [{name: b, type: pass}]}",
+        f"{{name: a, type: map, items: '[1, 2, 3]', states: [{{name: b, {CALL}, compensate: [{{name: u, {CALL}}}]}}]}}",
+    ],
+)
+def test_what_a_workflow_takes_when_nothing_fails_is_what_it_takes_when_it_runs(states: str) -> None:
+    text = f"states: [{states}]\ntimeout: 2h\n"
+    world = World(text, handlers={"m:f": lambda _: None}, targets={"f": lambda _: None})
+    world.run()
+    assert priced(text).usual == len(world.started)
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        "{name: a, type: invoke, function: bad, retry: [{max_attempts: 3}]}",
+        "{name: a, type: block, retry: [{max_attempts: 2}], states: [{name: b, type: invoke, function: bad}]}",
+        f"{{name: a, {CALL}, compensate: [{{name: u, {CALL}}}]}}, {{name: b, type: invoke, function: bad, timeout: 2h}}",
+        f"{{name: a, type: invoke, function: bad, catch: [{{states: [{{name: b, {CALL}}}, {{name: c, type: invoke, function: bad}}]}}]}}",
+        f"{{name: g, type: block, retry: [{{max_attempts: 2}}], states: [{{name: a, {CALL}, compensate: [{{name: u, {CALL}}}]}}, {{name: b, type: invoke, function: bad}}]}}",
+        f"{{name: m, type: map, items: '[1, 2]', nesting: nested, states: [{{name: a, {CALL}, compensate: [{{name: u, {CALL}}}]}}]}}, {{name: b, type: invoke, function: bad}}",
+    ],
+)
+def test_the_worst_path_is_what_a_workflow_takes_when_it_fails_at_the_end(states: str) -> None:
+    def bad(_: object) -> None:
+        raise Fault("Boom")
+
+    text = (
+        f"states: [{states}]\ncatch: [{{states: [{{name: last, {CALL}}}]}}]\nfinally: [{{name: end_of_all, {CALL}}}]\n"
+    )
+    world = World(text, targets={"f": lambda _: None, "bad": bad})
+    world.run()
+    assert priced(text).operations == len(world.started)

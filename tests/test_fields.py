@@ -11,39 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_RUN = "the interpreter does not run it yet"
-_DEPLOY = "nothing is deployed yet"
-
 NOT_YET: dict[str, tuple[str, str]] = {
-    "file": (_RUN, "secrets timeout finally compensation"),
-    "defaults": (_RUN, "timeout"),
-    "compensation": (_RUN, "on_error"),
-    "state": (_RUN, "renamed_from compensate"),
-    "invoke": (_RUN, "timeout"),
-    "step": (_RUN, "timeout"),
-    "aws": (_RUN, "type service action params semantics timeout retry"),
-    "http": (_RUN, "type method url headers query body success redirects semantics timeout retry"),
-    "workflow": (_RUN, "type workflow payload mode timeout retry"),
-    "wait_for_callback": (_RUN, "type submit heartbeat_timeout result_format timeout retry"),
-    "wait_for_condition": (
-        _RUN,
-        "type check until initial interval backoff_rate max_delay jitter max_attempts timeout retry",
-    ),
-    "choice": (_RUN, "timeout retry"),
-    "block": (_RUN, "finally compensation context timeout retry"),
-    "loop": (_RUN, "timeout retry"),
-    "parallel": (_RUN, "type branches max_concurrency completion nesting timeout retry"),
-    "map": (_RUN, "type items states item_name batch_size max_concurrency completion nesting timeout retry"),
-    "check": (_RUN, "output retry timeout result_schema"),
-    "completion": (_RUN, "min_successful tolerated_failure_count tolerated_failure_percentage"),
-    "project": ("of states that do not run yet", "actions http_answers secrets offload http aws limits"),
+    "project": ("no test runs it from a project file yet", "actions http_answers secrets offload http"),
+    "secret": ("no test runs it from a project file yet", "env"),
     "target": ("no such target runs here yet", "durable http lambda"),
-    "secret": ("of states that do not run yet", "env"),
-    "deploy": (_DEPLOY, "function runtime memory timeout alias environment"),
-    "offload": ("nothing is offloaded yet", "threshold directory s3"),
-    "http_settings": ("of states that do not run yet", "allow"),
-    "aws_settings": ("of states that do not run yet", "allow"),
-    "limits": ("only `validate` looks at it yet", "operations"),
+    "deploy": ("nothing is deployed yet", "function runtime memory timeout alias environment"),
+    "offload": ("no test runs it from a project file yet", "threshold directory s3"),
+    "http_settings": ("no test runs it from a project file yet", "allow"),
 }
 """The fields that no test covers, by what they belong to, each with the reason. This must become empty."""
 

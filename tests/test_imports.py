@@ -30,10 +30,16 @@ def loaded_by(code: str, **environment: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["interpreter", "ledger", "driver", "plan", "expressions", "operations", "work", "aws"]
+    "module", ["interpreter", "ledger", "driver", "plan", "expressions", "operations", "work", "actions", "aws"]
 )
 def test_what_runs_loads_nothing_of_the_authors_side(module: str) -> None:
     assert not loaded_by(f"import durableflow.{module}") & AUTHORS_SIDE
+
+
+def test_aws_is_loaded_by_the_first_call_not_before() -> None:
+    code = "from durableflow.actions import *; Actions(allowed=AllowList(), clients=Clients())"
+    assert not loaded_by(code) & {"boto3", "botocore"}
+    assert "botocore" in loaded_by(f"{code}; check_action('s3', 'get_object', {{}}, clients=Clients())")
 
 
 def test_the_package_itself_loads_nothing_of_its_own() -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from worlds import World
 
+from durableflow.decision import Failed, Succeeded
+from durableflow.driver import Offload
 from durableflow.errors import Fault
+from durableflow.interpreter import decide
+from durableflow.offload import DirectoryStore
 from durableflow.operations import operation_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def fails(name: str = "Boom", message: str = "no") -> Any:
@@ -272,3 +279,97 @@ def test_big_map_with_concurrency(count: int) -> None:
         targets={"f": lambda p: p},
     )
     assert world.result() == list(range(count))
+
+
+def test_large_results_are_kept_apart(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    offload = Offload(threshold_bytes=1_000, put=store.put, get=store.get)
+    large = "x" * 300_000
+    world = World(
+        """
+        states:
+          - {name: big, type: step, handler: "m:f"}
+          - {name: w, type: wait, duration: 5}
+          - {name: ready, type: wait_for_condition, check: {type: step, handler: "m:g", payload: "{{ previous }}"},
+             until: "result[0] == 'x'"}
+        output: ["{{ states.big.result | length }}", "{{ states.ready.result | length }}"]
+        """,
+        handlers={"m:f": lambda _: large, "m:g": lambda call: large if call.payload else "y" * 300_000},
+    )
+    world.offload = offload
+    assert world.result() == [300_000, 300_000]
+    results = [o["StepDetails"]["Result"] for o in world.service.operations.values() if o["Type"] == "STEP"]
+    assert [result.startswith('{"$offload":{') for result in results] == [True, True]
+    assert decide(world.plan, list(world.service.operations.values()), load=store.get).outcome == Succeeded(
+        "[300000,300000]"
+    )
+
+
+def test_without_a_store_for_it_a_result_kept_apart_cannot_be_read() -> None:
+    world = World(
+        "states: [{name: a, type: step, handler: 'm:f'}, {name: w, type: wait, duration: 5}]\noutput: '{{ states.a.result }}'",
+        handlers={"m:f": lambda _: 1},
+    )
+    world.run()
+    operations = list(world.service.operations.values())
+    step = next(o for o in operations if o["Type"] == "STEP")
+    step["StepDetails"] = {**step["StepDetails"], "Result": '{"$offload":{"key":"k","sha256":"00","bytes":1}}'}
+    outcome = decide(world.plan, operations).outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.problem.code == "DF515"
+
+
+LIMITED = """
+    states:
+      - name: s
+        type: block
+        states:
+          - {name: a, type: invoke, function: f, compensate: [{name: ua, type: invoke, function: f}]}
+          - name: pages
+            type: loop
+            max_iterations: 100
+            states: [{name: x, type: invoke, function: f}]
+        finally: [{name: fin, type: invoke, function: f}]
+        catch: [{errors: [States.OperationLimitExceeded], output: "{{ error.name }}"}]
+    """
+
+
+def test_rule_76_the_limit_leaves_room_for_what_is_to_be_undone() -> None:
+    world = World(LIMITED, targets={"f": lambda _: 1}, operations_max=12)
+    assert world.result() == "States.OperationLimitExceeded"
+    # The execution itself, half of twelve before the limit, then what was kept.
+    assert names(world) == ["a", "x", "x", "x", "x", "ua", "fin"]
+
+
+def test_rule_76_what_a_finished_context_hides_is_put_on_record() -> None:
+    world = World(
+        """
+        states:
+          - {name: part, type: workflow, workflow: w, mode: inline}
+          - name: s
+            type: block
+            states: [{name: a, type: step, handler: "m:f"}, {name: b, type: step, handler: "m:f"}]
+            finally: [{name: fin, type: wait, duration: 5}]
+            catch: [{errors: [States.OperationLimitExceeded], output: "{{ error.name }}"}]
+        """,
+        inline={"w": "states: [{name: x, type: step, handler: 'm:f'}, {name: z, type: step, handler: 'm:f'}]"},
+        handlers={"m:f": lambda _: 1},
+        operations_max=10,
+    )
+    assert world.result() == "States.OperationLimitExceeded"
+    assert names(world) == ["part", "x", "z", "a", "demo", "fin"]
+
+
+def test_a_retry_that_would_be_one_operation_too_many_is_not_made() -> None:
+    def fail(_: Any) -> Any:
+        raise Fault("Boom")
+
+    world = World(
+        """
+        states: [{name: a, type: step, handler: "m:f", retry: [{max_attempts: 100}]}]
+        """,
+        handlers={"m:f": fail},
+        operations_max=12,
+    )
+    assert world.error()[0] == "States.OperationLimitExceeded"
+    assert len(world.worker.calls) == 5

@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from durableflow.actions import AllowList
+from durableflow.decode import decode_workflow
+from durableflow.document import read_document
 from durableflow.errors import UsageError, WorkflowError
-from durableflow.project import compile_file, durable_names, find_project, load_project
+from durableflow.project import allow_list, compile_file, durable_names, find_project, load_project, named_actions
+from durableflow.source import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,3 +154,38 @@ functions:
 """)
 
     assert durable_names(load_project(tmp_path / "durableflow.yaml")) == {"ship", "sell", "risk"}
+
+
+# What aws states may call.
+
+CALLS = """\
+durableflow: "1"
+name: calls
+states:
+  - {name: a, type: aws, service: s3, action: put_object}
+  - name: b
+    type: map
+    items: input
+    states:
+      - {name: c, type: wait_for_condition, until: result, check: {type: aws, service: glue, action: get_job_run}}
+      - {name: d, type: wait_for_condition, until: result, check: {type: step, handler: "m:f"}}
+      - {name: e, type: aws, service: s3, action: put_object}
+catch:
+  - {errors: [States.ALL], states: [{name: f, type: aws, service: sns, action: publish}]}
+"""
+
+
+def test_exactly_the_actions_that_workflows_name_are_allowed(tmp_path: Path) -> None:
+    named = named_actions(decode_workflow(read_document(Source(name="calls.yaml", text=CALLS))))
+    assert named == {("s3", "put_object"), ("glue", "get_job_run"), ("sns", "publish")}
+    assert allow_list(None, named) == AllowList(pairs=named)
+    assert allow_list(load_project(project(tmp_path)), named) == AllowList(pairs=named)
+    assert allow_list(load_project(project(tmp_path, "aws: {}")), named) == AllowList(pairs=named)
+
+
+@pytest.mark.covers("project.aws", "aws_settings.allow")
+def test_a_list_of_the_project_counts_alone(tmp_path: Path) -> None:
+    listed = load_project(project(tmp_path, 'aws: {allow: ["s3:Put*"]}'))
+    assert allow_list(listed, {("sns", "publish")}) == AllowList(patterns=("s3:Put*",))
+    nothing = load_project(project(tmp_path, "aws: {allow: []}"))
+    assert allow_list(nothing, {("sns", "publish")}) == AllowList()

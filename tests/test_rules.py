@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from durableflow.actions import AllowList, Clients, check_action
 from durableflow.compiler import understand
 from durableflow.errors import CODES, Diagnostic, UsageError, diagnostic
 from durableflow.rules import RULES, Known
@@ -88,6 +90,69 @@ def test_a_good_handler_and_a_check_that_is_a_step_are_asked_for_too() -> None:
     states = f"{STEP}\n  - {{name: w, type: wait_for_condition, until: result, check: {{type: step, handler: 'a:b'}}}}"
     assert lines_of(states, Known(check_handler=asked.append)) == []
     assert asked == ["risk.rules:score", "a:b"]
+
+
+AWS_STATES = """\
+  - name: put
+    type: aws
+    service: dynamodb
+    action: put_item
+    params:
+      TabelName: "{{ env.TABLE }}"
+      Item:
+        id: {S: "{{ input.id }}", Q: x}
+        total: {N: 5}
+      ReturnValues: ALL_ODL
+  - {name: a, type: aws, service: dynamodbb, action: put_item}
+  - {name: b, type: aws, service: s3, action: put_objekt}
+  - {name: c, type: aws, service: s3, action: get_object, params: {Bucket: b}}
+  - {name: d, type: aws, service: s3, action: get_object}
+  - name: e
+    type: wait_for_condition
+    until: result
+    check: {type: aws, service: s3, action: list_objects_v2, params: {Bucket: "b-{{ env.TABLE }}", MaxKeys: "{{ env.TABLE }}0"}}
+"""
+
+
+def test_actions_and_parameters_are_checked_at_their_places_by_who_knows_aws() -> None:
+    allowed = AllowList(patterns=("dynamodb:*", "s3:GetObject"))
+    known = Known(check_action=partial(check_action, clients=Clients(), allowed=allowed))
+    text = f'durableflow: "1"\nname: a\nenv: [TABLE]\nstates:\n{AWS_STATES}'
+    assert [problem.line() for problem in problems_of(text, known) if problem.code not in ("DF404", "DF900")] == [
+        "workflow.yaml:10:7: DF311 error: dynamodb.put_item has no parameter 'TabelName' (hint: did you mean 'TableName'?)",
+        (
+            "workflow.yaml:12:35: DF311 error: dynamodb.put_item: 'Item.id' has no parameter 'Q' "
+            "(hint: it has: B, BOOL, BS, L, M, N, NS, NULL, S, SS)"
+        ),
+        (
+            "workflow.yaml:13:20: DF311 error: dynamodb.put_item: 'Item.total.N' is a number, but must be text "
+            "(hint: write it in quotes, or give a template's value the filter 'string')"
+        ),
+        (
+            "workflow.yaml:14:21: DF421 warning: dynamodb.put_item: 'ReturnValues' is 'ALL_ODL', not in the list of "
+            "AWS's model (hint: did you mean 'ALL_OLD'?)"
+        ),
+        "workflow.yaml:15:35: DF304 error: there is no AWS service 'dynamodbb' (hint: did you mean 'dynamodb'?)",
+        "workflow.yaml:16:47: DF305 error: the service 's3' has no action 'put_objekt' (hint: did you mean 'put_object'?)",
+        "workflow.yaml:17:59: DF311 error: s3.get_object needs the parameter 'Key'",
+        "workflow.yaml:18:47: DF311 error: s3.get_object needs the parameter 'Bucket'",
+        "workflow.yaml:18:47: DF311 error: s3.get_object needs the parameter 'Key'",
+        (
+            "workflow.yaml:22:45: DF422 warning: the project's list 'aws: {allow: …}' does not have s3.list_objects_v2 "
+            "(hint: add 's3:ListObjectsV2' to it)"
+        ),
+        "workflow.yaml:22:109: DF311 error: s3.list_objects_v2: 'MaxKeys' is text, but must be a whole number",
+    ]
+
+
+def test_many_wrong_actions_take_bounded_time() -> None:
+    state = "  - {{name: s{0}, type: aws, service: s3, action: get_objekt{0}, params: {{a{0}: 1}}, retry: []}}\n"
+    wrong = "  - {{name: t{0}, type: aws, service: dynamo{0}, action: get_item, retry: []}}\n"
+    states = "".join(state.format(i) + wrong.format(i) for i in range(1_000))
+    started = time.perf_counter()
+    found = lines_of(states, Known(check_action=partial(check_action, clients=Clients())))
+    assert len(found) == 2_000
+    assert time.perf_counter() - started < 10
 
 
 def test_workflows_and_functions_of_the_project_are_known() -> None:
@@ -227,6 +292,38 @@ def test_so_is_what_a_state_reads_of_its_own_result(state: str) -> None:
     assert found.startswith("DF237 the result has no ")
 
 
+# Variables and lists.
+
+
+@pytest.mark.parametrize(
+    ("keeper", "inside"),
+    [
+        ("type: map, items: input.l, states: [@]", "map 'k'"),
+        ("type: parallel, branches: {left: [@]}", "parallel 'k'"),
+        ("type: block, context: true, states: [@]", "block 'k'"),
+        ("type: wait_for_callback, timeout: 1m, submit: [@]", "the 'submit' of 'k'"),
+        ("type: block, states: [@]", None),
+        ("type: loop, max_iterations: 2, states: [@]", None),
+        ("type: pass, catch: [{states: [@]}]", None),
+        ("type: map, items: input.l, states: [{name: p, type: pass}], assign: {x: 1}", None),
+        ("type: parallel, branches: {left: [{name: p, type: pass}]}, catch: [{assign: {x: 1}}]", None),
+    ],
+)
+def test_a_variable_that_is_set_only_where_it_is_a_copy(keeper: str, inside: str | None) -> None:
+    inner = "{name: set, type: pass, assign: {x: 1}}, {name: read, type: pass, output: '{{ vars.x }}'}"
+    states = (
+        f"  - {{name: k, {keeper.replace('@', inner)}}}\n  - {{name: last, type: pass, output: '{{{{ vars.x }}}}'}}"
+    )
+    assert lines_of(states) == ([f"DF233 the variable 'x' is set only inside {inside}"] if inside else [])
+    assert lines_of(states, head="vars: {x: 0}") == []
+
+
+@pytest.mark.parametrize(("items", "said"), [("\"'abc'\"", '"abc"'), ("5", "5"), ("true", "true"), ('"{}"', "{}")])
+def test_items_that_can_be_no_list(items: str, said: str) -> None:
+    found = lines_of(f"  - {{name: a, type: map, items: {items}, states: [{{name: p, type: pass}}]}}")
+    assert found == [f"DF156 'items' must give a list, not '{said}'"]
+
+
 # Errors, races, timeouts.
 
 
@@ -247,7 +344,7 @@ def test_a_retrier_or_catcher_that_never_matches() -> None:
 def test_an_error_name_that_is_nearly_one_of_the_languages_own() -> None:
     states = """
   - {name: a, type: step, handler: 'a:b', retry: [{errors: [States.TimeOut]}], catch: [{errors: [States.Mine]}]}
-  - {name: b, type: fail, error: States.Runtimes, catch: [{errors: [States.Runtimes, States.Timeout, States.*]}]}
+  - {name: b, type: fail, error: States.Runtimes, catch: [{errors: [States.Runtimes, States.Timeout, States.Timeout*]}]}
 """
     assert lines_of(states) == ["DF419 no error is called 'States.TimeOut'"]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import sys
 import textwrap
@@ -44,15 +45,22 @@ def write(root: Path, **files: str) -> Path:
     return root
 
 
-def call(handler: str, payload: Json = None, *, attempt: int = 1) -> Call:
-    node = Step(name="score", handler=handler, payload=Program(["const", None]))
-    return Call(operation_id="a" * 64, node=node, path="score", payload=payload, attempt=attempt, idempotency_key=KEY)
+def call(handler: str, payload: Json = None, *, attempt: int = 1, seconds: float | None = None) -> Call:
+    return Call(
+        operation_id="a" * 64,
+        node=Step(name="score", handler=handler, payload=Program(["const", None])),
+        path="score",
+        payload=payload,
+        attempt=attempt,
+        idempotency_key=KEY,
+        timeout_seconds=seconds,
+    )
 
 
-def run(root: Path, body: str, payload: Json = None, *, attempt: int = 1) -> Completion:
+def run(root: Path, body: str, payload: Json = None, *, attempt: int = 1, seconds: float | None = None) -> Completion:
     write(root, handlers_of_test=body)
     worker = PythonWorker([root], clock_ms=lambda: 1234)
-    return worker.run(call("handlers_of_test:f", payload, attempt=attempt))
+    return worker.run(call("handlers_of_test:f", payload, attempt=attempt, seconds=seconds))
 
 
 def fault_of(completion: Completion) -> Fault:
@@ -67,8 +75,11 @@ def test_a_handler_gets_the_payload_and_its_result_comes_back(tmp_path: Path) ->
 
 
 def test_a_handler_with_two_arguments_gets_the_step_context(tmp_path: Path) -> None:
-    body = "def f(payload, context):\n    return [context.attempt, context.idempotency_key, context.logger.name]"
-    assert run(tmp_path, body, attempt=3).result == [3, KEY, "durableflow.handlers.score"]
+    body = """
+        def f(payload, context):
+            return [context.attempt, context.idempotency_key, context.logger.name, context.remaining(), context.cancelled]
+    """
+    assert run(tmp_path, body, attempt=3).result == [3, KEY, "durableflow.handlers.score", None, False]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +120,62 @@ def test_the_first_root_wins(tmp_path: Path) -> None:
     assert PythonWorker([first, second]).run(call("one_of_two:f")).result == "first"
 
 
+# Time (rule 27).
+
+
+def test_a_handler_in_time_is_as_one_without_a_timeout(tmp_path: Path) -> None:
+    body = "def f(p, context): return [0 < context.remaining() <= 60, context.cancelled]"
+    assert run(tmp_path, body, seconds=60).result == [True, False]
+
+
+def test_a_handler_that_raises_in_time_raises(tmp_path: Path) -> None:
+    assert fault_of(run(tmp_path, "def f(p): raise KeyError('sku')", seconds=60)).name == "KeyError"
+
+
+def test_a_handler_that_is_late_has_timed_out_and_can_stop_by_itself(tmp_path: Path) -> None:
+    body = """
+        import threading
+        ENDS = threading.Event()
+
+        def f(p, context):
+            while not context.cancelled:
+                pass
+            NOTED.append(context.remaining())
+            ENDS.set()
+            return "late"
+
+        NOTED = []
+    """
+    done = run(tmp_path, body, seconds=0.05)
+    fault = fault_of(done)
+    assert (fault.name, fault.message) == (
+        "States.Timeout",
+        "handler 'handlers_of_test:f' did not return within 0.05 s",
+    )
+    assert done.result is None
+    handlers = sys.modules["handlers_of_test"]
+    assert handlers.ENDS.wait(20)
+    assert handlers.NOTED == [0]
+
+
+# Logs.
+
+
+def test_the_logger_writes_json_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    body = "def f(p, context): context.logger.info('charged %s of %s', 5, 'EUR', extra={'order': 'o1'})"
+    with caplog.at_level(logging.INFO):
+        run(tmp_path, body, attempt=2)
+    assert json.loads(caplog.messages[0]) == {
+        "timestamp": "1970-01-01T00:00:01.234Z",
+        "level": "INFO",
+        "message": "charged 5 of EUR",
+        "operationId": "a" * 64,
+        "operationName": "score",
+        "attempt": 2,
+        "order": "o1",
+    }
+
+
 # What goes wrong in a handler.
 
 
@@ -117,7 +184,9 @@ def test_an_exception_becomes_a_fault_of_its_bare_class_name(tmp_path: Path, cap
         done = run(tmp_path, "class CardDeclined(Exception): pass\ndef f(p): raise CardDeclined('no funds')")
     fault = fault_of(done)
     assert (fault.name, fault.message, fault.data) == ("CardDeclined", "no funds", None)
-    assert caplog.records[0].exc_info is not None, "the traceback is in the log"
+    line = json.loads(caplog.messages[0])
+    assert line["message"] == "handler 'handlers_of_test:f' of state 'score' raised"
+    assert line["exception"].endswith("handlers_of_test.CardDeclined: no funds"), "with the traceback"
 
 
 def test_a_raised_fault_chooses_what_is_seen(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from memory_service import MemoryService
 from durableflow import values
 from durableflow.compiler import compile_workflow
 from durableflow.decision import Call, Completion
-from durableflow.driver import run_invocation
+from durableflow.driver import Offload, run_invocation
 from durableflow.errors import Fault
 from durableflow.plan import Aws, Http, Step
 from durableflow.rules import Known
@@ -79,6 +79,7 @@ class World:
     answers: dict[str, list[Any]] = field(default_factory=dict)
     inline: Mapping[str, str] = field(default_factory=dict)
     operations_max: int = 3000
+    offload: Offload | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,6 +102,7 @@ class World:
             check_schema=check_schema,
             clock_ms=lambda: self.service.now,
             operations_max=self.operations_max,
+            offload=self.offload,
         )
 
     def run(self) -> dict[str, Any]:

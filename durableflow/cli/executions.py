@@ -67,7 +67,7 @@ def show_command(execution: str, store: Path | None, project: Path | None, *, as
         found = service.get_durable_execution(DurableExecutionArn=arn)
         meter = service.meter(DurableExecutionArn=arn)
         events = list(_events(service, arn))
-        waiting = service.callbacks(DurableExecutionArn=arn)
+        waiting = service.callbacks(DurableExecutionArn=arn, WithChildren=True)
     if as_json:
         facts = {**_facts(found, meter), "callbacks": [callback.to_json(each) for each in waiting]}
         console.emit(json.dumps(facts, indent=2, ensure_ascii=False))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from durableflow.actions import Clients, check_action
 from durableflow.cli import console
 from durableflow.compiler import to_plan
 from durableflow.decode import decode_workflow
@@ -16,6 +16,7 @@ from durableflow.document import Limits, read_bytes
 from durableflow.files import read_file
 from durableflow.project import (
     PROJECT_FILE,
+    compile_by_name,
     decoded_by_name,
     durable_names,
     find_project,
@@ -24,6 +25,7 @@ from durableflow.project import (
 )
 from durableflow.rules import Known
 from durableflow.source import shown
+from durableflow.vault import LocalSecrets
 from durableflow.work import check_handler
 
 if TYPE_CHECKING:
@@ -144,8 +146,10 @@ def environment(context: ProjectContext | None, given: Sequence[str]) -> dict[st
 
 def secrets(context: ProjectContext | None) -> list[str]:
     """Return the values of the project's secrets, for whoever has to keep them out of a file."""
-    declared = context.project.secrets.values() if context else ()
-    return [value for secret in declared if (value := os.environ.get(secret.env))]
+    if context is None:
+        return []
+    names = {name: secret.env for name, secret in context.project.secrets.items()}
+    return [value for _, value in LocalSecrets(names, folder=context.folder).known()]
 
 
 def workflow_of(execution: Mapping[str, Any]) -> str:
@@ -163,6 +167,7 @@ def known_facts(
     known = Known(
         env=frozenset(env),
         check_handler=partial(check_handler, roots=handlers) if check_handlers else None,
+        check_action=partial(check_action, clients=_clients(), allowed=context.allowed_actions if context else None),
         load_file=partial(packaged_file, folder.resolve(), root.resolve()),
     )
     if context is None:
@@ -172,7 +177,14 @@ def known_facts(
         functions=frozenset(context.project.functions),
         durable=durable_names(context),
         workflows=frozenset(context.workflows),
+        inline=partial(compile_by_name, context),
         find_workflow=cache(partial(decoded_by_name, context)),
         hosts=frozenset(host.lower() for host in context.project.http.allow),
         operations=context.project.limits.operations,
     )
+
+
+@cache
+def _clients() -> Clients:
+    # One for all files of a command: a model of AWS takes long to read. Only workflows with aws states need one.
+    return Clients()

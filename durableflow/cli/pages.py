@@ -24,7 +24,8 @@ An *error* refuses the file or stops the command, a *warning* does not (unless `
 error that a workflow itself can catch, such as `States.Timeout`, is no diagnostic and has a name instead of a code.
 
 `durableflow validate --explain CODE` prints what stands here. In the examples a list of states stands for a workflow
-that has it; what they name (`charge:live`, `shipping`, `scoring:score`, `tools.json`, `TABLE`) is there.
+that has it; what they name (`charge:live`, `shipping`, `scoring:score`, `tools.json`, `TABLE`) is there, and S3 may be
+written.
 """
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)]*)\)")
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)

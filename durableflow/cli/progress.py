@@ -5,6 +5,7 @@ Times are those of the events, so that skipped waits count as if they had been w
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from dataclasses import dataclass
@@ -134,6 +135,22 @@ def _logged(label: str, line: str) -> str:
     return f"{visible(label)} | {visible(line)}"
 
 
+def _read(label: str, line: str) -> list[str]:
+    """Return a line as people read it: of a JSON line of a step's logger level, message and traceback."""
+    if line.startswith(_LOGGED):
+        try:
+            facts = json.loads(line)
+        except ValueError:  # a long one is cut on its way
+            return [_logged(label, line)]
+        trace = str(facts.get("exception", "")).splitlines()
+        return [_logged(label, text) for text in (f"{facts.get('level')} {facts.get('message')}", *trace)]
+    return [_logged(label, line)]
+
+
+_LOGGED: Final = '{"timestamp":'
+"""How the lines of logs.py begin."""
+
+
 def elapsed(seconds: float) -> str:
     """Return a length of time for people: `0.3s`, `12m 05s`, `3h 20m`, `2d 4h`; a zero second part is left out."""
     if seconds < _MINUTE:
@@ -187,8 +204,8 @@ class Lines:
                 console.tell(line)
 
     def log(self, label: str, line: str) -> None:
-        """Write the line."""
-        console.tell(_logged(label, line))
+        """Write the line; one that is JSON stays alone, for programs to read."""
+        console.tell(visible(line) if line.startswith(_LOGGED) else _logged(label, line))
 
     def note(self, line: str) -> None:
         """Write the line."""
@@ -228,7 +245,8 @@ class Live:
         """Write the line above the table."""
         from rich.text import Text  # noqa: PLC0415 - see above
 
-        self._console.print(Text(_logged(label, line), style="dim"))
+        for text in _read(label, line):
+            self._console.print(Text(text, style="dim"))
 
     def note(self, line: str) -> None:
         """Write the line above the table; one that holds a command is not broken, so that it can be copied."""

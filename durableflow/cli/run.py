@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,6 +81,7 @@ class Ended:
 )
 @click.option("--project", type=click.Path(path_type=Path), help="The project file, or its folder.")
 @click.option("--env", "env", metavar="NAME=VALUE", multiple=True, help="A value of the environment; may be repeated.")
+@click.option("--allow-aws", is_flag=True, help="Let aws states call AWS where the project has no answer for them.")
 def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
     workflow: Path,
     given: str | None,
@@ -95,6 +97,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
     skip_time: bool,
     as_json: bool,
     ephemeral: bool,
+    allow_aws: bool,
 ) -> int:
     """Run WORKFLOW here, and print its result.
 
@@ -125,6 +128,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
         project=loaded.context,
         env=loaded.env,
         skip_time=skip_time,
+        allow_aws=allow_aws,
         durability="full" if durability == "full" else "normal",
         workers=workers,
         log=drawn.log,
@@ -182,20 +186,23 @@ class _Asking:
     answers: Mapping[str, Sequence[str]]
     is_skipping: bool
     note: Callable[[str], None]
+    _may_ask: bool = False
     _told: set[str] = field(default_factory=set[str])
 
-    def take(self, engine: Engine, arn: str, event: Mapping[str, Any]) -> None:
-        """Look whether an event has opened a callback that is still open."""
-        if event["EventType"] != "CallbackStarted":
-            return
-        for callback in engine.callbacks(arn):
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Note whether the execution, or one that it has started, may have opened a callback."""
+        details: Mapping[str, Any] = event.get(f"{event['EventType']}Details") or {}
+        self._may_ask = self._may_ask or "CallbackId" in details or "DurableExecutionArn" in details
+
+    def look(self, engine: Engine, arn: str) -> None:
+        """Say what is open now."""
+        for callback in engine.callbacks(arn) if self._may_ask else ():
             id_, name = callback["CallbackId"], callback["Name"]
-            is_timed = "TimeoutTimestamp" in callback or "HeartbeatTimeoutTimestamp" in callback
             is_known = name in self.answers or name.rpartition("/")[2] in self.answers
-            if id_ in self._told or is_known or (self.is_skipping and is_timed):
-                continue
+            is_timed = "TimeoutTimestamp" in callback or "HeartbeatTimeoutTimestamp" in callback
+            if id_ not in self._told and not is_known and not (self.is_skipping and is_timed):
+                self.note(f"waiting for callback '{shown(name)}'; {self._how(callback)}")
             self._told.add(id_)
-            self.note(f"waiting for callback '{shown(name)}'; {self._how(callback)}")
 
     def _how(self, callback: Mapping[str, Any]) -> str:
         if self.place is None:
@@ -224,9 +231,9 @@ def _run(engine: Engine, loaded: Loaded, name: str, text: str | None, drawn: Pro
         console.tell("this execution has ended before; its recorded result:")
     else:
         with drawn:
-            for event in engine.follow(arn):
+            for event in engine.follow(arn, idle=partial(asking.look, engine, arn)):
                 drawn.take(event)
-                asking.take(engine, arn, event)
+                asking.take(event)
     problem, state = None, None
     found = engine.describe(arn)
     if found["Status"] != "SUCCEEDED":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from durableflow.local import history
 from durableflow.operations import TERMINAL
@@ -75,6 +75,16 @@ def find_callbacks(store: Store, key: int | None = None) -> list[Callback]:
     ]
 
 
+def find_callback(store: Store, callback_id: str) -> Callback | None:
+    """Return the callback of an id, open or not; None when there is none."""
+    row = store.callback(callback_id)
+    if row is None:
+        return None
+    operation = cast("Operation", store.operation(row[0], row[1]))
+    parent = store.operation(row[0], operation["ParentId"]) if "ParentId" in operation else None
+    return Callback(key=row[0], operation=operation, parent=parent)
+
+
 def callback_facts(store: Store, callback: Callback, execution: Execution) -> history.Reply:
     """Return what people are told of a callback, with the times of an API reply.
 
@@ -98,41 +108,27 @@ def callback_facts(store: Store, callback: Callback, execution: Execution) -> hi
     return made
 
 
-def answer_expected(turn: Turn, store: Store, expected: Expected) -> None:
-    """Answer every open callback that has an expected answer and that its execution waits for.
+def expected_answers(turn: Turn, store: Store, expected: Expected) -> Iterator[tuple[int, str, str]]:
+    """Give execution, operation and answer of every open callback that is waited for and an answer is known to.
 
     An execution waits for a callback once it sleeps and everything that was started beside the callback, its submit
     states, has ended: whoever answers in real life cannot know the id before.
     """
+    records: dict[int, _Record] = {}
     for callback in find_callbacks(store):
         execution = turn.execution_of_key(callback.key)
         if execution.invocation is not None or _is_due(turn, store, callback):
             continue
-        for answers in _expected(turn, execution, expected):
-            text = _next(callback, answers, find_callbacks(store, callback.key))
-            if text is not None and not _is_submitting(store, callback):
-                turn.settle(execution, callback.operation["Id"], "success", result=text)
+        for one in turn.lineage(execution):
+            answers = expected.get((one.function, one.name))
+            if answers is None:
+                continue
+            record = records.get(callback.key)
+            if record is None:
+                record = records[callback.key] = _Record(store, callback.key)
+            if (text := record.next_answer(callback, answers)) is not None:
+                yield callback.key, callback.operation["Id"], text
                 break
-
-
-def _expected(turn: Turn, execution: Execution | None, expected: Expected) -> Iterator[Mapping[str, Sequence[str]]]:
-    """Give the answers for an execution, then those for the executions that have started it."""
-    while execution is not None:
-        if (answers := expected.get((execution.function, execution.name))) is not None:
-            yield answers
-        execution = turn.execution_of_key(execution.caller) if execution.caller is not None else None
-
-
-def _next(callback: Callback, answers: Mapping[str, Sequence[str]], others: Sequence[Callback]) -> str | None:
-    """Return the next answer to a callback; None when none is known for its state.
-
-    What has been answered is on record, so a process that is started again goes on where the one before it was.
-    """
-    for name, texts in answers.items():
-        if texts and callback.is_called(name):
-            used = sum(other.operation["Status"] in _ANSWERED and other.is_called(name) for other in others)
-            return texts[min(used, len(texts) - 1)]
-    return None
 
 
 def _is_due(turn: Turn, store: Store, callback: Callback) -> bool:
@@ -140,17 +136,45 @@ def _is_due(turn: Turn, store: Store, callback: Callback) -> bool:
     return any(due <= turn.now for due in store.timers_of(callback.key, callback.operation["Id"]).values())
 
 
-def _is_submitting(store: Store, callback: Callback) -> bool:
-    parent = callback.parent
-    if parent is None or parent.get("SubType") != _SUBTYPE:
+class _Record:
+    """What an execution has on record, read once however many of its callbacks are open."""
+
+    def __init__(self, store: Store, key: int) -> None:
+        found = find_callbacks(store, key)
+        self._answered = [each for each in found if each.operation["Status"] in _ANSWERED]
+        self._used: dict[str, int] = {}
+        self._children: dict[str, list[Operation]] = {}
+        for _, parent, body in store.operations(key):
+            if parent is not None:
+                self._children.setdefault(parent, []).append(json.loads(body))
+
+    def next_answer(self, callback: Callback, answers: Mapping[str, Sequence[str]]) -> str | None:
+        """Return the next answer to a callback, and count it as used; None when none is known for its state.
+
+        What has been answered is on record, so a process that is started again goes on where the one before it was.
+        """
+        for name, texts in answers.items():
+            if texts and callback.is_called(name) and not self._is_submitting(callback):
+                used = self._used_by(name)
+                self._answered.append(callback)
+                self._used.update({each: count + callback.is_called(each) for each, count in self._used.items()})
+                return texts[min(used, len(texts) - 1)]
+        return None
+
+    def _used_by(self, name: str) -> int:
+        if name not in self._used:
+            self._used[name] = sum(each.is_called(name) for each in self._answered)
+        return self._used[name]
+
+    def _is_submitting(self, callback: Callback) -> bool:
+        parent = callback.parent
+        if parent is None or parent.get("SubType") != _SUBTYPE:
+            return False
+        waiting = [parent["Id"]]
+        while waiting:
+            for operation in self._children.get(waiting.pop(), ()):
+                if operation["Type"] == "CONTEXT":
+                    waiting.append(operation["Id"])
+                if operation["Id"] != callback.operation["Id"] and operation["Status"] not in TERMINAL:
+                    return True
         return False
-    inside = {parent["Id"]}
-    for _, outer, body in store.operations(callback.key):
-        if outer not in inside:
-            continue
-        operation = cast("dict[str, Any]", json.loads(body))
-        if operation["Type"] == "CONTEXT":
-            inside.add(operation["Id"])
-        if operation["Id"] != callback.operation["Id"] and operation["Status"] not in TERMINAL:
-            return True
-    return False

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from durableflow import plan as plans
 from durableflow.errors import UsageError, diagnostic
 from durableflow.local.clock import Clock, SkipClock, SystemClock
+from durableflow.local.jobs import SIZE_MAX_BYTES
 from durableflow.local.owner import Address, Control, OwnerGoneError, Remote, StoreLock, address_of_owner
 from durableflow.local.service import Limits, Service
 from durableflow.local.store import open_store
@@ -43,9 +44,6 @@ LOOK_SECONDS: Final = 0.1
 """How often a client looks for new events of the owner's."""
 OWNER_SECONDS: Final = 10.0
 """How long a client waits for an owner that has the lock and does not say yet where it listens."""
-OPERATIONS_MAX: Final = 3_000
-SIZE_MAX_BYTES: Final = 100 * 1024 * 1024
-"""What an execution may hold on the platform (protocol.md 9); a project file may say another number of operations."""
 DRAIN_SECONDS: Final = 1.0
 """How long what runs may take to end when the engine is closed; what is cut off runs again later."""
 TICK_MAX_SECONDS: Final = 60.0
@@ -84,14 +82,12 @@ class _Owner:
         self._clock: Clock = SkipClock(self._machine) if is_skipping else self._machine
         self._store = open_store(store, durability=durability)
         self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log)
-        project = targets.project
-        operations = project.project.limits.operations if project else OPERATIONS_MAX
         self.service = Service(
             store=self._store,
             clock=self._clock,
             functions=targets,
             invoker=self,
-            limits=Limits(operations=operations, size_bytes=SIZE_MAX_BYTES),
+            limits=Limits(operations=targets.operations_max, size_bytes=SIZE_MAX_BYTES),
         )
         self._wake = threading.Condition()
         self._is_woken = False
@@ -129,6 +125,7 @@ class _Owner:
             "expect": self.expect,
             "register": self.register_json,
             "is_skipping": lambda: isinstance(self._clock, SkipClock),
+            "is_calling_aws": lambda: self._targets.allow_aws,
         }
 
     # Jobs ------------------------------------------------------------------------------------------------------------
@@ -251,6 +248,7 @@ class Engine:
         project: what the project file declares, or None.
         env: values over those of the project and the process.
         skip_time: jump over waits while nothing runs (rule 30). Only the owner's counts.
+        allow_aws: let aws states that the project does not answer call AWS. Only the owner's counts.
         durability: of the store; `full` also survives a power cut.
         workers: most worker processes; None for the default.
         log: called with each line that a handler or target writes, and whose it is.
@@ -267,6 +265,7 @@ class Engine:
         project: ProjectContext | None = None,
         env: Mapping[str, str] | None = None,
         skip_time: bool = False,
+        allow_aws: bool = False,
         durability: Durability = "normal",
         workers: int | None = None,
         log: Callable[[str, str], None] = to_standard_error,
@@ -276,6 +275,7 @@ class Engine:
         self._project = project
         self._env = dict(env or {})
         self._skip_time = skip_time
+        self._allow_aws = allow_aws
         self._durability: Durability = durability
         self._workers = workers
         self._log = log
@@ -326,6 +326,7 @@ class Engine:
         owner = Remote(address)
         try:
             is_skipping = owner.ask("is_skipping", {})
+            is_calling_aws = owner.ask("is_calling_aws", {})
             if is_skipping or not self._skip_time:
                 for (workflow, name), answers in self._expected.items():
                     owner.ask("expect", {"workflow": workflow, "name": name, "answers": answers})
@@ -339,13 +340,21 @@ class Engine:
                     hint="leave --skip-time out, end that process, or choose another store with --store",
                 )
             )
+        if self._allow_aws and not is_calling_aws:
+            raise UsageError(
+                diagnostic(
+                    "DF762",
+                    f"process {address.pid} runs the executions of '{self._store}', and does not call AWS",
+                    hint="leave --allow-aws out, end that process, or choose another store with --store",
+                )
+            )
         return owner
 
     def _owner(self, lock: StoreLock | None) -> _Owner:
         return _Owner(
             self._store,
             lock,
-            Targets(project=self._project, env=self._env),
+            Targets(project=self._project, env=self._env, allow_aws=self._allow_aws),
             is_skipping=self._skip_time,
             durability=self._durability,
             workers=self._workers,
@@ -397,9 +406,9 @@ class Engine:
             else:
                 return
 
-    def callbacks(self, arn: str | None = None) -> list[Mapping[str, Any]]:
-        """Return the open callbacks of an execution, or of all that run, see `Service.callbacks`."""
-        found: list[Mapping[str, Any]] = self._ask("callbacks", DurableExecutionArn=arn)
+    def callbacks(self, arn: str) -> list[Mapping[str, Any]]:
+        """Return the open callbacks of an execution and of those that it has started, see `Service.callbacks`."""
+        found: list[Mapping[str, Any]] = self._ask("callbacks", DurableExecutionArn=arn, WithChildren=True)
         return found
 
     def callback(self, callback_id: str) -> Mapping[str, Any]:
@@ -441,12 +450,15 @@ class Engine:
         arn: str = reply["DurableExecutionArn"]
         return arn
 
-    def follow(self, arn: str, timeout: float | None = None) -> Iterator[Mapping[str, Any]]:
+    def follow(
+        self, arn: str, timeout: float | None = None, *, idle: Callable[[], None] | None = None
+    ) -> Iterator[Mapping[str, Any]]:
         """Give the events of an execution as they happen, from the first to the one that ends it.
 
         Args:
             arn: of the execution.
             timeout: real seconds, after which no more events are given; None waits for ever.
+            idle: called whenever there are no more for now: something may have happened to other executions.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         after = seen = 0
@@ -459,6 +471,8 @@ class Engine:
                     return
             if events:
                 continue  # they come in pages
+            if idle is not None:
+                idle()
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return

@@ -22,7 +22,7 @@ from durableflow.local.jobs import Job
 from durableflow.local.store import Execution, TargetRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from durableflow.ledger import Changes, Effect, Event, Target, Trigger
     from durableflow.local.jobs import Function, Functions, Limits, Retries
@@ -200,6 +200,13 @@ class Turn:
             )
         )
 
+    def lineage(self, execution: Execution) -> Iterator[Execution]:
+        """Give an execution, the one that has started it, the one that has started that one, and so on."""
+        yield execution
+        while execution.caller is not None:
+            execution = self.execution_of_key(execution.caller)
+            yield execution
+
     def function_of(self, execution: Execution) -> Function | None:
         """Return the function that an execution is of; None while there is no durable one of its name and version."""
         is_child = (
@@ -317,18 +324,10 @@ class Turn:
         function = self._desk.functions.resolve(name, is_invoked=True)
         if function is None:
             return {"ErrorType": "ResourceNotFoundException", "ErrorMessage": f"Function not found: {name}"}
-        if function.is_durable and self._depth(execution) >= self._desk.limits.depth:
+        if function.is_durable and sum(1 for _ in self.lineage(execution)) >= self._desk.limits.depth:
             return _too_deep(name, self._desk.limits.depth)
         arn = self._child_arn(function, execution, update["Id"]) if function.is_durable else None
         return ledger.Target(name=function.name, version=function.version, execution_arn=arn)
-
-    def _depth(self, execution: Execution) -> int:
-        """Return how many executions led to this one, itself included."""
-        depth = 1
-        while execution.caller is not None:
-            execution = self.execution_of_key(execution.caller)
-            depth += 1
-        return depth
 
     def _check_quota(self, execution: Execution, changes: Changes) -> None:
         limits = self._desk.limits

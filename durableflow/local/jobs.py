@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from durableflow import ledger
+
+OPERATIONS_MAX: Final = 3_000
+SIZE_MAX_BYTES: Final = 100 * 1024 * 1024
+"""What an execution may hold on the platform (protocol.md 9); a project file may say another number of operations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,8 +160,9 @@ def not_found(message: str) -> ServiceError:
 def closed(operation: Operation) -> ServiceError:
     """Return the refusal of an answer to a callback that takes none any more."""
     is_late = operation["Status"] == "TIMED_OUT"
+    messages = {"TIMED_OUT": "Callback timed out.", "STARTED": "The execution of the callback has ended."}
     return ServiceError(
-        diagnostic("DF723", "Callback timed out." if is_late else "Callback already completed."),
+        diagnostic("DF723", messages.get(operation["Status"], "Callback already completed.")),
         name="CallbackTimeoutException" if is_late else "InvalidParameterValueException",
         status=400,
         is_retryable=False,

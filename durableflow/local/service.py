@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 from durableflow import ledger, values
 from durableflow.errors import ServiceError, diagnostic
 from durableflow.local import history, messages
-from durableflow.local.callbacks import Expected, answer_expected, callback_facts, find_callbacks
+from durableflow.local.callbacks import Expected, callback_facts, expected_answers, find_callback, find_callbacks
 from durableflow.local.clock import Clock
 from durableflow.local.executions import REPLAY_WINDOW_MS, Desk, Turn, checkpoint_token, request_id
 from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
@@ -544,12 +544,33 @@ class Service:
                 "failures": execution.failures,
             }
 
-    def callbacks(self, *, DurableExecutionArn: str | None = None, Name: str | None = None) -> list[history.Reply]:
+    def count_answer(self, *, DurableExecutionArn: str, Answer: str, Call: str) -> dict[str, int]:
+        """Count a call that a list of fixed answers is to answer (rule 60). Not part of the API.
+
+        Args:
+            DurableExecutionArn: of the execution that calls.
+            Answer: the key of the list.
+            Call: which call; the same one again has the same number.
+
+        Returns:
+            `{Number}`, from 0.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._turn() as turn:
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            return {"Number": self._store.answer_number(execution.key, Answer, Call)}
+
+    def callbacks(
+        self, *, DurableExecutionArn: str | None = None, Name: str | None = None, WithChildren: bool = False
+    ) -> list[history.Reply]:
         """Return the open callbacks of an execution, or of all that run, oldest first. Not part of the API.
 
         Args:
             DurableExecutionArn: whose; None for all executions.
             Name: of the state that waits; None for all states.
+            WithChildren: whether the callbacks of executions that it has started count as well.
 
         Returns:
             See `callback_facts`.
@@ -559,12 +580,13 @@ class Service:
         """
         with self._look() as turn:
             key = messages.execution_of(turn, DurableExecutionArn).key if DurableExecutionArn is not None else None
-            found = [each for each in find_callbacks(self._store) if key in (None, each.key)]
-            return [
-                callback_facts(self._store, each, turn.execution_of_key(each.key))
-                for each in found
-                if Name is None or each.is_called(Name)
-            ]
+            found: list[history.Reply] = []
+            for each in find_callbacks(self._store):
+                execution = turn.execution_of_key(each.key)
+                keys = (one.key for one in turn.lineage(execution)) if WithChildren else (each.key,)
+                if (key is None or key in keys) and (Name is None or each.is_called(Name)):
+                    found.append(callback_facts(self._store, each, execution))
+            return found
 
     def callback(self, *, CallbackId: str) -> history.Reply:
         """Return a callback, open or not. Not part of the API.
@@ -576,9 +598,10 @@ class Service:
             ServiceError: ResourceNotFoundException.
         """
         with self._look() as turn:
-            key = self._callback_row(CallbackId)[0]
-            found = next(each for each in find_callbacks(self._store, key) if each.id == CallbackId)
-            return callback_facts(self._store, found, turn.execution_of_key(key))
+            found = find_callback(self._store, CallbackId)
+            if found is None:
+                raise messages.not_found(f"Callback not found: {shown(CallbackId)}")
+            return callback_facts(self._store, found, turn.execution_of_key(found.key))
 
     def wait(self, *, DurableExecutionArn: str, timeout_seconds: float | None = None) -> history.Reply | None:
         """Wait for the end of an execution; not part of the API.
@@ -673,14 +696,11 @@ class Service:
             if not turn.settle(execution, operation["Id"], trigger, result=result, error=error):
                 raise messages.closed(operation)
 
-    def _callback_row(self, callback_id: str) -> tuple[int, str, int]:
+    def _callback(self, turn: Turn, callback_id: str) -> tuple[Execution, Operation, int]:
         found = self._store.callback(callback_id)
         if found is None:
             raise messages.not_found(f"Callback not found: {shown(callback_id)}")
-        return found
-
-    def _callback(self, turn: Turn, callback_id: str) -> tuple[Execution, Operation, int]:
-        key, operation_id, heartbeat_seconds = self._callback_row(callback_id)
+        key, operation_id, heartbeat_seconds = found
         # What has run out is closed, also when nobody has come to fire its timer yet (reliability.md I15).
         for timer in self._store.due_of(key, turn.now):
             if timer.operation == operation_id:
@@ -745,8 +765,12 @@ class Service:
 
     def answer_callbacks(self, expected: Expected) -> None:
         """Answer the open callbacks that executions wait for and that have an expected answer (rules 30, 60)."""
-        with self._turn() as turn:
-            answer_expected(turn, self._store, expected)
+        with self._look() as turn:
+            answers = list(expected_answers(turn, self._store, expected))
+        if answers:
+            with self._turn() as turn:
+                for key, operation_id, text in answers:
+                    turn.settle(turn.execution_of_key(key), operation_id, "success", result=text)
 
     def recover(self) -> None:
         """Take up what a service before this one left: to be called at the start.

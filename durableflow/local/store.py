@@ -88,6 +88,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE stops (was_clean INTEGER NOT NULL)",
         "INSERT INTO stops VALUES (1)",
     ),
+    (
+        # Which of its calls had the n-th answer of a list; a call that is made again has the same.
+        """CREATE TABLE answered (
+            execution INTEGER, answer TEXT, call TEXT, number INTEGER NOT NULL,
+            PRIMARY KEY (execution, answer, call)) WITHOUT ROWID""",
+    ),
 )
 """The steps from an empty file to the schema of today; `user_version` counts the steps taken. Only ever appended to."""
 
@@ -551,6 +557,17 @@ class Store:
         latest: int | None = self._run(sql, (key, function)).fetchone()[0]
         return 0 if latest is None else latest + 1
 
+    def answer_number(self, key: int, answer: str, call: str) -> int:
+        """Return the number of a call among those of an execution that had an answer; a new one is counted."""
+        sql = "SELECT number FROM answered WHERE execution = ? AND answer = ? AND call = ?"
+        if row := self._run(sql, (key, answer, call)).fetchone():
+            known: int = row[0]
+            return known
+        sql = "SELECT count(*) FROM answered WHERE execution = ? AND answer = ?"
+        number: int = self._run(sql, (key, answer)).fetchone()[0]
+        self._run("INSERT INTO answered VALUES (?, ?, ?, ?)", (key, answer, call, number))
+        return number
+
     def end_target(self, key: int, operation: str) -> bool:
         """Take a target out of the outbox; False when it is not in it."""
         sql = "UPDATE targets SET is_running = 0, payload = NULL WHERE execution = ? AND operation = ? AND is_running"
@@ -570,6 +587,7 @@ class Store:
         self._run("DELETE FROM timers WHERE execution = ?", (key,))
         self._run("DELETE FROM unseen WHERE execution = ?", (key,))
         self._run("DELETE FROM held WHERE execution = ?", (key,))
+        self._run("DELETE FROM answered WHERE execution = ?", (key,))
         self._run("UPDATE targets SET is_running = 0, payload = NULL WHERE execution = ? AND is_running", (key,))
 
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
 
 from durableflow import ledger, library, values
 from durableflow.errors import Fault, UsageError, diagnostic
-from durableflow.local.jobs import Function
-from durableflow.local.workers import Command, Durable, End, Environment, Fixed, Python
+from durableflow.local.jobs import OPERATIONS_MAX, Function
+from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Environment, Fixed, Python
 from durableflow.model import (
     CommandTarget,
     DurableTarget,
@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from durableflow.local.workers import Task
     from durableflow.plan import Plan
     from durableflow.project import ProjectContext
-    from durableflow.values import Json
+    from durableflow.values import Json, Object
 
+Reply: TypeAlias = PythonTarget | ResultAnswer | ErrorAnswer
 Target: TypeAlias = (
     PythonTarget
     | WorkflowTarget
@@ -82,10 +83,12 @@ class Targets:
     Args:
         project: what the project file declares, or None.
         env: values over those of the project and the process, for handlers, functions and templates.
+        allow_aws: whether aws states that the project does not answer call AWS.
     """
 
     project: ProjectContext | None = None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    allow_aws: bool = False
     _registered: dict[str, Registered] = field(default_factory=dict[str, Registered])
     _compiled: dict[str, Registered] = field(default_factory=dict[str, Registered])
     _declared: dict[tuple[str, str], Target] = field(default_factory=dict[tuple[str, str], Target])
@@ -106,7 +109,9 @@ class Targets:
             env: as for the class, for this workflow.
         """
         roots = self.project.handler_roots if self.project else (folder,)
-        environment = self._environment(roots, self.project.folder if self.project else folder, env)
+        environment = self._environment(
+            roots, self.project.folder if self.project else folder, env, tools=self._tools()
+        )
         with self._lock:
             self._registered[plan.name] = Registered(plan=plan, environment=environment)
 
@@ -128,6 +133,16 @@ class Targets:
         if target is None:
             return None
         return self._function(parts.name, number, is_durable=isinstance(target, WorkflowTarget))
+
+    @property
+    def operations_max(self) -> int:
+        """How many operations an execution may have, as the platform meters them."""
+        return self.project.project.limits.operations if self.project else OPERATIONS_MAX
+
+    def _offload(self) -> tuple[int, Path] | None:
+        size = self.project.offload_bytes if self.project else None
+        folder = self.project.offload_folder if self.project else None
+        return (size, folder) if size is not None and folder is not None else None
 
     def task(self, job: Job, *, clock_offset: int = 0) -> Task:
         """Return what is to be done for a job.
@@ -151,6 +166,8 @@ class Targets:
                 plan=found.plan,
                 event=cast("dict[str, Json]", job.event),
                 clock_offset=clock_offset,
+                operations_max=self.operations_max,
+                offload=self._offload(),
             )
         return self._plain(job, target)
 
@@ -171,8 +188,9 @@ class Targets:
                     hint="run its file, or list the folder of its file under 'workflows' in durableflow.yaml",
                 )
             )
-        plan = compile_file(self.project.workflows[name], self.project.folder)
-        made = Registered(plan=plan, environment=self._environment(self.project.handler_roots, self.project.folder))
+        plan = compile_file(self.project.workflows[name], self.project.folder, self.project)
+        environment = self._environment(self.project.handler_roots, self.project.folder, tools=self._tools())
+        made = Registered(plan=plan, environment=environment)
         with self._lock:
             return self._compiled.setdefault(name, made)
 
@@ -196,10 +214,29 @@ class Targets:
             retention_days=_seconds(deploy.retention) // 86_400,
         )
 
-    def _environment(self, roots: tuple[Path, ...], folder: Path, env: Mapping[str, str] | None = None) -> Environment:
+    def _environment(
+        self, roots: tuple[Path, ...], folder: Path, env: Mapping[str, str] | None = None, *, tools: str = ""
+    ) -> Environment:
         declared = self.project.project.env if self.project else {}
         merged = {**declared, **self.env, **(env or {})}
-        return Environment(roots=roots, folder=folder, env=tuple(sorted(merged.items())))
+        return Environment(roots=roots, folder=folder, env=tuple(sorted(merged.items())), tools=tools)
+
+    def _tools(self) -> str:
+        """Return what a worker process does calls with. Of secrets it has the names, never the values."""
+        if self.project is None:
+            return values.to_text({**cast("Object", values.from_text(NO_TOOLS)), "allow_aws": self.allow_aws})
+        project, allowed = self.project.project, self.project.allowed_actions
+        return values.to_text(
+            {
+                "actions": {key: _plain_answer(answer) for key, answer in project.actions.items()},
+                "http_answers": {key: _plain_answer(answer) for key, answer in project.http_answers.items()},
+                "http_allow": list(project.http.allow),
+                "aws_allow": None if allowed is None else list(allowed.patterns),
+                "allow_aws": self.allow_aws,
+                "secrets": {name: secret.env for name, secret in project.secrets.items()},
+                "folder": str(self.project.folder),
+            }
+        )
 
     def _plain(self, job: Job, target: Target | None) -> Task:  # noqa: PLR0911 - one for each kind of target
         label = job.operation_name or job.function.name
@@ -253,6 +290,12 @@ def version(qualifier: str | None) -> str:
     if qualifier is None or qualifier.startswith(LATEST) or qualifier.isdigit():
         return qualifier or LATEST
     return str(int.from_bytes(blake2b(qualifier.encode(), digest_size=4).digest()))
+
+
+def _plain_answer(answer: Reply | tuple[ResultAnswer | ErrorAnswer, ...]) -> Json:
+    if isinstance(answer, tuple):
+        return [_plain_answer(one) for one in answer]
+    return cast("Json", answer.model_dump(mode="json"))
 
 
 def _answer(answer: ResultAnswer | ErrorAnswer) -> End:

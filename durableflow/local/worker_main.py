@@ -5,6 +5,9 @@ or one of a plain Python function. The process stands for what Lambda calls an e
 one set of folders, keeps its modules and plans between jobs, and may die without taking anything with it.
 
 It loads what its jobs need and nothing else; neither the front end (PyYAML, pydantic, Jinja2) nor the store.
+
+The values of secrets are looked up here, by the environment of this process, and what leaves it - results, faults,
+lines of output - has none: the service and its store never see one.
 """
 
 from __future__ import annotations
@@ -19,13 +22,21 @@ import threading
 import time
 import traceback
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from durableflow import driver, plan, values, work
+from durableflow.actions import Actions, AllowList
+from durableflow.calls import Answers, Tools, refused_action
 from durableflow.errors import Diagnostic, Fault, ServiceError
+from durableflow.interpreter import COMPENSATION_FAILED
 from durableflow.local.frames import Channel
+from durableflow.offload import DirectoryStore
 from durableflow.operations import error_from_fault
+from durableflow.vault import LocalSecrets, Redactor
+from durableflow.web import HttpClient
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -53,7 +64,11 @@ def main(start: Mapping[str, Any]) -> NoReturn:
     faulthandler.enable()
     sys.stdout = sys.stderr = output = Output(2)
     logging.basicConfig(stream=output, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("durableflow.handlers").setLevel(logging.INFO)
+    # The lines of steps are JSON objects as they are.
+    steps = logging.getLogger("durableflow.handlers")
+    steps.setLevel(logging.INFO)
+    steps.addHandler(logging.StreamHandler(output))
+    steps.propagate = False
     jobs = Jobs(Channel(socket.socket(fileno=start["channel"])), [Path(root) for root in start["roots"]], output)
     try:
         jobs.serve()
@@ -70,41 +85,56 @@ def _die_with_service(lifeline: int) -> NoReturn:
     os._exit(1)
 
 
+@dataclass(slots=True)
+class _Line:
+    """What is being written: whose line it is, None for whoever the process works for, and its beginning."""
+
+    label: str | None
+    begun: str = ""
+
+
+_LINE: ContextVar[_Line | None] = ContextVar("_LINE", default=None)
+"""Not the thread's: a handler with a timeout runs in one of its own, in the context of the one that waits for it."""
+
+
 class Output(io.TextIOWrapper):
-    """Standard output and error: whole lines, each with the label of what its thread works on."""
+    """Standard output and error: whole lines without secrets, each with the label of what its thread works on."""
 
     def __init__(self, descriptor: int) -> None:
         raw = open(descriptor, "wb", buffering=0, closefd=False)  # noqa: SIM115 - lives as long as the process
         super().__init__(cast("Any", raw), encoding="utf-8", errors="backslashreplace", write_through=True)
+        self.told = Redactor()
+        """The secrets that have been used."""
         self._threads = threading.local()
         self._label = ""
 
     def write(self, text: str, /) -> int:
         """Write the lines that are complete, keep the rest."""
-        *lines, rest = (getattr(self._threads, "rest", "") + text).split("\n")
-        self._threads.rest = rest
+        current = _LINE.get()
+        if current is None:
+            current = self._threads.__dict__.setdefault("line", _Line(None))
+        *lines, current.begun = (current.begun + text).split("\n")
         for line in lines:
-            self._line(line)
+            self._line(current.label, line)
         return len(text)
 
     @contextmanager
     def labelled(self, label: str, *, everywhere: bool = False) -> Generator[None]:
         """Label the lines of this thread; `everywhere` those of threads without a label of their own, too."""
-        before = getattr(self._threads, "label", None)
-        self._threads.label = label
         if everywhere:
             self._label = label
+        current = _Line(label)
+        token = _LINE.set(current)
         try:
             yield
         finally:
-            if rest := getattr(self._threads, "rest", ""):
-                self._threads.rest = ""
-                self._line(rest)
-            self._threads.label = before
+            _LINE.reset(token)
+            if current.begun:
+                self._line(label, current.begun)
+                current.begun = ""
 
-    def _line(self, line: str) -> None:
-        label = getattr(self._threads, "label", None) or self._label
-        super().write(f"{label}{LABEL_END}{line}\n")
+    def _line(self, label: str | None, line: str) -> None:
+        super().write(f"{label or self._label}{LABEL_END}{self.told.text(line)}\n")
 
 
 class Jobs:
@@ -112,8 +142,8 @@ class Jobs:
 
     def __init__(self, channel: Channel, roots: Sequence[Path], output: Output) -> None:
         self._channel = channel
-        self._finder = work.RootFinder.installed(roots)
-        self._worker = _Labelling(work.PythonWorker(roots, clock_ms=self._clock_ms), output)
+        self._roots = roots
+        self._tools: Tools | None = None
         self._output = output
         self._asked = _Asked(channel)
         self._plans: dict[str, Plan] = {}
@@ -134,19 +164,47 @@ class Jobs:
         try:
             if digest not in self._plans:
                 self._plans[digest] = plan.from_json(job["plan"])
+            if self._tools is None:
+                self._tools = self._made(job["tools"])
             output = driver.run_invocation(
                 job["event"],
                 plan=self._plans[digest],
                 service=self._asked,
-                worker=self._worker,
+                worker=_Labelling(self._tools.worker(job["event"]["DurableExecutionArn"]), self._output),
                 env=os.environ,
                 check_schema=work.check_schema,
                 clock_ms=self._clock_ms,
-                log=_unlogged,
+                log=_told,
+                operations_max=job["operations_max"],
+                offload=_offload(job["offload"]),
             )
         except Exception as error:  # noqa: BLE001 - the edge: what leaves the driver makes the service invoke again
             return {"error": cast("Json", _error(error))}
         return {"output": output}
+
+    def _made(self, settings: Mapping[str, Any]) -> Tools:
+        """Return the tools that the project file describes (see targets.py); a process has one project."""
+        folder: str | None = settings["folder"]
+        # Before the steps' own folders are looked through, so that these come first in every import.
+        functions = None if folder is None else work.PythonWorker([Path(folder)], clock_ms=self._clock_ms)
+        answers = Answers(
+            actions=settings["actions"],
+            requests=settings["http_answers"],
+            functions=functions,
+            count=self._asked.count_answer,
+        )
+        allowed = settings["aws_allow"]
+        # A state names its action in the file, so without a list of the project's those are the allowed ones (rule 42).
+        actions = Actions(allowed=AllowList(patterns=("*:*",) if allowed is None else tuple(allowed)))
+        return Tools(
+            steps=work.PythonWorker(self._roots, clock_ms=self._clock_ms),
+            http=HttpClient(allow=settings["http_allow"]).perform,
+            aws=actions.perform if settings["allow_aws"] else refused_action,
+            secret=LocalSecrets(settings["secrets"], folder=None if folder is None else Path(folder)),
+            answers=answers,
+            told=self._output.told,
+            clock_ms=self._clock_ms,
+        )
 
     def _clock_ms(self) -> int:
         return work.system_milliseconds() + self._clock_offset
@@ -157,7 +215,7 @@ class Jobs:
         except values.ValueRefusedError as error:
             return _refused("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}")
         try:
-            handler = work.function(job["handler"], self._finder)
+            handler = work.function(job["handler"], work.RootFinder.installed(self._roots))
             returned = handler(event, LambdaContext(job))
         except work.HandlerError as error:
             return {"error": cast("Json", error_from_fault(Fault(error.name, error.problem.message)))}
@@ -173,8 +231,18 @@ class Jobs:
         return {"text": text}
 
 
-def _unlogged(_level: int, _happened: str, _facts: Object) -> None:
-    """Say nothing: what the driver would log is in the history that the service keeps."""
+def _told(_level: int, happened: str, facts: Object) -> None:
+    """Say what no operation shows; the rest of what the driver logs is in the history that the service keeps."""
+    if happened == COMPENSATION_FAILED:
+        print(f"undoing '{facts['state']}' failed: {facts['error']}")  # noqa: T201 - a line for whoever runs it
+
+
+def _offload(settings: Sequence[Any] | None) -> driver.Offload | None:
+    if settings is None:
+        return None
+    threshold_bytes, folder = settings
+    store = DirectoryStore(Path(folder))
+    return driver.Offload(threshold_bytes=threshold_bytes, put=store.put, get=store.get)
 
 
 def _refused(name: str, message: str) -> Object:
@@ -204,6 +272,12 @@ class _Asked:
 
     def get_durable_execution_state(self, **members: Any) -> Mapping[str, Any]:
         return self._ask("get_durable_execution_state", members)
+
+    def count_answer(self, execution_arn: str, answer: str, call: str) -> int:
+        """Return the number of a call among those that a list has answered (calls.Count)."""
+        members: Object = {"DurableExecutionArn": execution_arn, "Answer": answer, "Call": call}
+        number: int = self._ask("count_answer", members)["Number"]
+        return number
 
     def _ask(self, method: str, members: Object) -> Mapping[str, Any]:
         with self._asking:

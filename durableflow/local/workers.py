@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 from durableflow.errors import ServiceError
 from durableflow.local.frames import Channel
+from durableflow.local.jobs import OPERATIONS_MAX
 from durableflow.local.programs import LINE_BYTES, Program, ProgramError, ending, kill_session
 from durableflow.local.worker_main import LABEL_END
 from durableflow.source import visible
@@ -60,11 +61,13 @@ class Environment:
         roots: folders that handlers are imported from, absolute.
         folder: the process's working directory.
         env: names and values over those of this process's own environment.
+        tools: what calls are done with, JSON text (see targets.py); empty for processes that run plain functions only.
     """
 
     roots: tuple[Path, ...]
     folder: Path
     env: tuple[tuple[str, str], ...] = ()
+    tools: str = ""
 
     def environ(self) -> dict[str, str]:
         """Return the whole environment of a process."""
@@ -82,6 +85,8 @@ class Durable:
         plan: the workflow.
         event: as Lambda would hand it over.
         clock_offset: milliseconds by which the service's clock is ahead of the machine's.
+        operations_max: how many operations the execution may have, as the platform meters them.
+        offload: the size in bytes from which a result goes into a folder, and the folder; None for no such store.
     """
 
     id: str
@@ -90,6 +95,8 @@ class Durable:
     plan: Plan
     event: Object
     clock_offset: int = 0
+    operations_max: int = OPERATIONS_MAX
+    offload: tuple[int, Path] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +151,12 @@ class Asked(Protocol):
     def __call__(self, method: str, members: Mapping[str, Any], /) -> Mapping[str, Any]:
         """Call the API method with these members."""
         ...
+
+
+NO_TOOLS: Final = (
+    '{"actions":{},"http_answers":{},"http_allow":[],"aws_allow":null,"allow_aws":false,"secrets":{},"folder":null}'
+)
+"""The tools of a workflow that belongs to no project."""
 
 
 def to_standard_error(label: str, line: str) -> None:
@@ -349,6 +362,7 @@ class _Process:
     def __init__(self, pool: Pool, environment: Environment) -> None:
         self._pool = pool
         self._plans: set[str] = set()
+        self._is_equipped = False
         self._label = "worker"
         ours, theirs = socket.socketpair()
         lifeline, life = os.pipe()
@@ -392,7 +406,14 @@ class _Process:
         has_begun = False
         deadline = time.monotonic() + self._pool.time_limit_seconds
         try:
-            self._send(_message(task, is_plan_known=self._knows(task), seconds=self._pool.time_limit_seconds), deadline)
+            job = _message(
+                task,
+                is_plan_known=self._knows(task),
+                is_equipped=self._is_equipped,
+                seconds=self._pool.time_limit_seconds,
+            )
+            self._is_equipped = self._is_equipped or isinstance(task, Durable)
+            self._send(job, deadline)
             while (message := self._receive(deadline)) is not None:
                 has_begun = True
                 if (end := message.get("end")) is not None:
@@ -457,7 +478,7 @@ class _Process:
                 self._pool.log(*((label or self._label, rest) if separator else (self._label, text)))
 
 
-def _message(task: Durable | Python, *, is_plan_known: bool, seconds: float) -> Object:
+def _message(task: Durable | Python, *, is_plan_known: bool, is_equipped: bool, seconds: float) -> Object:
     match task:
         case Durable():
             return {
@@ -465,8 +486,11 @@ def _message(task: Durable | Python, *, is_plan_known: bool, seconds: float) -> 
                 "label": task.label,
                 "digest": task.plan.digest,
                 "plan": None if is_plan_known else task.plan.to_json(),
+                "tools": None if is_equipped else json.loads(task.environment.tools or NO_TOOLS),
                 "event": task.event,
                 "clock_offset": task.clock_offset,
+                "operations_max": task.operations_max,
+                "offload": [task.offload[0], str(task.offload[1])] if task.offload else None,
             }
         case Python():
             return {

@@ -70,6 +70,18 @@ def test_only_what_can_be_answered_is_open(world: World) -> None:
     assert world.service.callback(CallbackId=first["CallbackId"])["Status"] == "FAILED"
 
 
+def test_the_callbacks_of_children_count_when_they_are_asked_for(run: Run) -> None:
+    run.checkpoint(call("child"))
+    run.answer(PENDING)
+    child = Run(world=run.world, arn=run.world.jobs[0].execution_arn or "")
+    child.checkpoint(asked())
+    service = run.world.service
+    (told,) = service.callbacks(DurableExecutionArn=child.arn)
+    assert service.callbacks(DurableExecutionArn=run.arn) == []
+    assert service.callbacks(DurableExecutionArn=run.arn, WithChildren=True) == [told]
+    assert service.callbacks(DurableExecutionArn=run.world.begin().arn, WithChildren=True) == []
+
+
 def test_what_does_not_exist_is_not_found(world: World) -> None:
     for ask in (
         lambda: world.service.callbacks(DurableExecutionArn="nothing"),

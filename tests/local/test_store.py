@@ -86,7 +86,7 @@ def _link(path: Path) -> None:
         (lambda path: path.write_bytes(b"not a database at all" * 10), "DF730", "is no SQLite database"),
         (lambda path: path.write_bytes(b""), "DF730", "is no SQLite database"),
         (_foreign, "DF730", "the database of another application"),
-        (_newer, "DF731", "was written by a newer durableflow (schema 99; 1 here)"),
+        (_newer, "DF731", f"was written by a newer durableflow (schema 99; {len(stores.MIGRATIONS)} here)"),
         (_damaged, "DF732", "is damaged"),
         (lambda path: path.mkdir(), "DF733", "is a folder"),
         (_link, "DF733", "is a link"),

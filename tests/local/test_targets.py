@@ -179,6 +179,31 @@ def test_a_workflow_that_does_not_exist_is_said_so(project: ProjectContext) -> N
     assert caught.value.code == "DF754"
 
 
+@pytest.mark.parametrize(
+    ("lines", "size", "folder"),
+    [
+        ("offload: {directory: large}", 204_800, "large"),
+        ("offload: {threshold: 1000, directory: /srv/large}", 1000, "/srv/large"),
+        ("offload: {threshold: 5KB, s3: bucket/prefix}", 5120, ".durableflow/offload"),
+    ],
+)
+def test_an_invocation_knows_where_large_results_go_and_how_many_operations_there_may_be(
+    tmp_path: Path, lines: str, size: int, folder: str
+) -> None:
+    text = f"{FUNCTIONS}    {lines}\n    limits: {{operations: 7}}\n"
+    targets = Targets(made(tmp_path, text, shipping=WORKFLOW))
+    task = targets.task(job(targets, "shipping"))
+    assert isinstance(task, Durable)
+    assert (task.offload, task.operations_max) == ((size, tmp_path / folder), 7)
+
+
+def test_without_a_store_for_them_large_results_go_nowhere(project: ProjectContext) -> None:
+    targets = Targets(project)
+    task = targets.task(job(targets, "shipping"))
+    assert isinstance(task, Durable)
+    assert (task.offload, task.operations_max) == (None, 3000)
+
+
 @pytest.mark.covers("project.deploy", "deploy.execution_timeout", "deploy.retention")
 def test_deploy_bounds_executions_here_too(tmp_path: Path) -> None:
     project = made(tmp_path, FUNCTIONS + "    deploy: {function: f, execution_timeout: 2h, retention: 3d}\n")

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytest
 from scripted import (
@@ -71,6 +72,7 @@ class Walk:
         self.handlers: dict[str, Handler] = {}
         self.plain: set[str] = set()
         self.tokens: set[str] = set()
+        self.heartbeats: dict[str, int] = {}
         self.clock, self.entropy = ManualClock(), predictable()
         self.world = self._opened()
 
@@ -173,7 +175,7 @@ class Walk:
         self.world.service.invocation_ended(job_id, **({"text": "3"} if is_good else {"error": ERROR}))
         self._take_up()
 
-    def answer_callback(self, pick: int, *, is_good: bool) -> None:
+    def answer_callback(self, pick: int, how: Literal["success", "failure", "heartbeat"]) -> None:
         found = [
             (handler.arn, operation["Id"], operation["CallbackDetails"]["CallbackId"])
             for handler in self.handlers.values()
@@ -184,14 +186,19 @@ class Walk:
             return
         arn, id_, callback_id = found[pick % len(found)]
         before = self._recorded(self.handlers[arn])
-        is_open = next(o for o in before if o["Id"] == id_)["Status"] == "STARTED" and not self._has_run_out(arn, id_)
+        asked = next(o for o in before if o["Id"] == id_)
+        assert asked["Status"] != "TIMED_OUT" or self._has_run_out(arn, id_, at=asked["EndTimestamp"])
+        is_open = asked["Status"] == "STARTED" and not self._has_run_out(arn, id_)
         is_running = self.world.describe(arn)["Status"] == "RUNNING"
         others = {a: self._recorded(h) for a, h in self.handlers.items() if a != arn}
-        success = partial(self.world.service.send_durable_execution_callback_success, Result=b"5")
-        failure = partial(self.world.service.send_durable_execution_callback_failure, Error=ERROR)
-        _, refusal = _tried(lambda: (success if is_good else failure)(CallbackId=callback_id))
+        members = {"success": {"Result": b"5"}, "failure": {"Error": ERROR}, "heartbeat": {}}[how]
+        send = getattr(self.world.service, f"send_durable_execution_callback_{how}")
+        _, refusal = _tried(lambda: send(CallbackId=callback_id, **members))
         if refusal is None:
             assert is_open
+            if how == "heartbeat":
+                self.heartbeats[callback_id] = self.world.clock.moment
+                assert self._recorded(self.handlers[arn]) == before
         else:
             assert refusal.name in {"CallbackTimeoutException", "InvalidParameterValueException"}
             assert not (is_open and is_running)
@@ -199,10 +206,31 @@ class Walk:
         assert {a: self._recorded(h) for a, h in self.handlers.items() if a != arn} == others
         self._take_up()
 
-    def _has_run_out(self, arn: str, id_: str) -> bool:
+    def _has_run_out(self, arn: str, id_: str, *, at: int | None = None) -> bool:
         started = next(e for e in self.world.events(arn) if (e["EventType"], e.get("Id")) == ("CallbackStarted", id_))
-        timeout = started["CallbackStartedDetails"].get("Timeout")
-        return timeout is not None and (started["EventTimestamp"] + timeout) * 1000 <= self.world.clock.moment
+        details, began = started["CallbackStartedDetails"], started["EventTimestamp"] * 1000
+        lived = self.heartbeats.get(details["CallbackId"], began)
+        ends = (began + details.get("Timeout", inf) * 1000, lived + details.get("HeartbeatTimeout", inf) * 1000)
+        return min(ends) <= (self.world.clock.moment if at is None else at)
+
+    def expect_answers(self) -> None:
+        """Have what sleeps answered; what is in flight or has run out is left alone."""
+        before = {a: self._recorded(h) for a, h in self.handlers.items()}
+        asleep = {
+            a for a, h in self.handlers.items() if h.job_id is None and self.world.describe(a)["Status"] == "RUNNING"
+        }
+        names = {(a.split(":")[-2], a.split("/")[-2]): {"": ["6"], "asked": ["7"]} for a in self.handlers}
+        late = {
+            (a, o["Id"]) for a in asleep for o in before[a] if o["Type"] == "CALLBACK" and self._has_run_out(a, o["Id"])
+        }
+        self.world.service.answer_callbacks(names)
+        for arn, handler in self.handlers.items():
+            for old, new in zip(before[arn], self._recorded(handler), strict=True):
+                is_asked = (old["Type"], old["Status"], old.get("Name")) == ("CALLBACK", "STARTED", "asked")
+                is_given = is_asked and arn in asleep and (arn, old["Id"]) not in late
+                assert new["Status"] == ("SUCCEEDED" if is_given else old["Status"])
+                assert not is_given or new["CallbackDetails"]["Result"] == "7"
+        self._take_up()
 
     def stop(self, pick: int) -> None:
         arn = picked(sorted(self.handlers), pick)
@@ -424,18 +452,23 @@ def an_update(dice: Random) -> Any:
             retry(dice.randint(1, 3), f"s-{id_}", Error=ERROR),
             wait(dice.randint(1, 5), f"w-{id_}", **members),
             {"Id": f"w-{id_}", "Type": "WAIT", "Action": "CANCEL"},
-            callback(f"c-{id_}", TimeoutSeconds=dice.randint(0, 6)),
+            a_callback(dice, f"c-{id_}"),
             call(dice.choice(["echo", "child", "none"]), f"i-{id_}", **members),
             context(dice.choice(["START", "SUCCEED"]), f"x-{id_}"),
         ]
     )
 
 
+def a_callback(dice: Random, id_: str) -> Any:
+    made = callback(id_, TimeoutSeconds=dice.randint(0, 6), HeartbeatTimeoutSeconds=dice.choice([0, 0, 2, 4]))
+    return {**made, "Name": "asked"} if id_ == "c" else made
+
+
 def something_to_wait_for(dice: Random) -> Any:
     return dice.choice(
         [
             wait(dice.randint(1, 5)),
-            callback(TimeoutSeconds=dice.randint(0, 6)),
+            a_callback(dice, "c"),
             call(dice.choice(["echo", "child"])),
             retry(dice.randint(1, 3), Error=ERROR),
         ]
@@ -454,7 +487,9 @@ MOVES: dict[Callable[[Walk, Random], None], int] = {
     lambda walk, dice: walk.checkpoint(a_number(dice), [an_update(dice) for _ in range(dice.randrange(4))]): 8,
     lambda walk, dice: walk.open(a_number(dice), something_to_wait_for(dice), is_last=a_coin(dice)): 8,
     lambda walk, dice: walk.answer(a_number(dice), PENDING): 6,
-    lambda walk, dice: walk.answer_callback(a_number(dice), is_good=a_coin(dice)): 6,
+    lambda walk, dice: walk.answer_callback(a_number(dice), dice.choice(["success", "failure"])): 6,
+    lambda walk, dice: walk.answer_callback(a_number(dice), "heartbeat"): 4,
+    lambda walk, _: walk.expect_answers(): 3,
     lambda walk, dice: walk.let_time_pass(dice.randint(1, 6), is_noticed=a_coin(dice)): 6,
     lambda walk, dice: walk.end_target(a_number(dice), is_good=a_coin(dice)): 5,
     lambda walk, dice: walk.nest(

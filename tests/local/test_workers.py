@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -412,7 +413,9 @@ def test_output_of_a_handler_has_the_name_of_its_state(folder: Path, ends: Ends)
     with pool(ends) as workers:
         workers.start(durable(folder, body))
         ends.next()
-    assert ends.lines == [("score", "thinking"), ("score", "INFO durableflow.handlers.score: still at it")]
+    assert [label for label, _ in ends.lines] == ["score", "score"]
+    line = json.loads(ends.lines[1][1])
+    assert (ends.lines[0][1], line["message"], line["executionArn"]) == ("thinking", "still at it", ARN)
 
 
 @pytest.mark.parametrize(
