@@ -239,7 +239,8 @@ class _Drawing:
         if kind in ("pass", "succeed"):
             self.maybe(state, "output", 70, lambda: self.template(place))
         elif kind != "fail":
-            self.maybe(state, "output", 15, lambda: self.one(RESULT_TEMPLATES))
+            # By its keys the result of a map or parallel is known to have no 'n'.
+            self.maybe(state, "output", 15, lambda: self.one(RESULT_TEMPLATES[: 4 if kind in ("map", "parallel", "http") else 5]))
         self.maybe(state, "assign", 70 if kind == "pass" else 15, lambda: self.assign(after, "result"))
         self.maybe(state, "result_schema", 4, lambda: self.one(SCHEMAS))
         if kind in ("invoke", "step", "wait"):
@@ -370,8 +371,8 @@ class _Drawing:
             state["submit"] = self.list_of(place.deeper("callback", is_special=True), 1, 1, ["step", "pass"])[0]
         self.maybe(state, "heartbeat_timeout", 15, self.limit)
         self.maybe(state, "result_format", 20, lambda: self.one(("json", "text")))
-        self.answers[state["name"]] = [self.single_answer(ERRORS, is_invoke=True)]
-        self.answers[state["name"]][0].pop("status", None)
+        answer = self.single_answer(ERRORS, is_invoke=True)
+        self.answers[state["name"]] = [{"result": 1, **answer} if "status" in answer else answer]
 
     def _wait_for_condition(self, state: Tree, place: Place, _: list[str]) -> None:
         check: Tree = {"type": "step", "handler": "handlers:work", "payload": self.payload(place)}
