@@ -186,9 +186,9 @@ class Walk:
             return
         arn, id_, callback_id = found[pick % len(found)]
         before = self._recorded(self.handlers[arn])
-        status, has_run_out = next(o for o in before if o["Id"] == id_)["Status"], self._has_run_out(arn, id_)
-        assert has_run_out or status != "TIMED_OUT", "not before its time"
-        is_open = status == "STARTED" and not has_run_out
+        asked = next(o for o in before if o["Id"] == id_)
+        assert asked["Status"] != "TIMED_OUT" or self._has_run_out(arn, id_, at=asked["EndTimestamp"])
+        is_open = asked["Status"] == "STARTED" and not self._has_run_out(arn, id_)
         is_running = self.world.describe(arn)["Status"] == "RUNNING"
         others = {a: self._recorded(h) for a, h in self.handlers.items() if a != arn}
         members = {"success": {"Result": b"5"}, "failure": {"Error": ERROR}, "heartbeat": {}}[how]
@@ -206,12 +206,12 @@ class Walk:
         assert {a: self._recorded(h) for a, h in self.handlers.items() if a != arn} == others
         self._take_up()
 
-    def _has_run_out(self, arn: str, id_: str) -> bool:
+    def _has_run_out(self, arn: str, id_: str, *, at: int | None = None) -> bool:
         started = next(e for e in self.world.events(arn) if (e["EventType"], e.get("Id")) == ("CallbackStarted", id_))
         details, began = started["CallbackStartedDetails"], started["EventTimestamp"] * 1000
         lived = self.heartbeats.get(details["CallbackId"], began)
         ends = (began + details.get("Timeout", inf) * 1000, lived + details.get("HeartbeatTimeout", inf) * 1000)
-        return min(ends) <= self.world.clock.moment
+        return min(ends) <= (self.world.clock.moment if at is None else at)
 
     def expect_answers(self) -> None:
         """Have what sleeps answered; what is in flight or has run out is left alone."""

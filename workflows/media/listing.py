@@ -37,6 +37,8 @@ def list_keys(wanted: Wanted) -> list[dict[str, str]]:
         {"key": key}
         for prefix, album in ALBUMS.items()
         for number in range(album.pictures)
-        if (key := f"{prefix}{number:04}{'.broken' if number in album.unreadable else ''}.jpg").startswith(wanted["prefix"])
+        if (key := f"{prefix}{number:04}{'.broken' if number in album.unreadable else ''}.jpg").startswith(
+            wanted["prefix"]
+        )
         and key.endswith(wanted["suffix"])
     ]
