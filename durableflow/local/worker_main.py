@@ -173,6 +173,8 @@ class Jobs:
                 check_schema=work.check_schema,
                 clock_ms=self._clock_ms,
                 log=_unlogged,
+                operations_max=job["operations_max"],
+                offload=_offload(job["offload"]),
             )
         except Exception as error:  # noqa: BLE001 - the edge: what leaves the driver makes the service invoke again
             return {"error": cast("Json", _error(error))}
@@ -225,6 +227,17 @@ class Jobs:
             limit = f"{RESPONSE_MAX_BYTES} bytes"
             return _refused("Function.ResponseSizeTooLarge", f"Response of {size} bytes is larger than {limit}")
         return {"text": text}
+
+
+def _offload(settings: Sequence[Any] | None) -> driver.Offload | None:
+    """Return where large results go: a threshold in bytes and a folder, None for nowhere."""
+    if settings is None:
+        return None
+    from durableflow.offload import DirectoryStore  # noqa: PLC0415 - most workers keep nothing there
+
+    threshold, folder = settings
+    store = DirectoryStore(Path(folder))
+    return driver.Offload(threshold_bytes=threshold, put=store.put, get=store.get)
 
 
 def _unlogged(_level: int, _happened: str, _facts: Object) -> None:
