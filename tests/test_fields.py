@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 NOT_YET: dict[str, tuple[str, str]] = {
     "project": (
         "of states that the tests of this list do not run yet",
-        "actions http_answers secrets offload http aws limits",
+        "actions http_answers secrets http aws",
     ),
     "target": ("no such target runs here yet", "durable http lambda"),
     "secret": ("likewise", "env"),
     "deploy": ("nothing is deployed yet", "function runtime memory timeout alias environment"),
-    "offload": ("likewise", "threshold directory s3"),
+    "offload": ("likewise", "s3"),
     "http_settings": ("likewise", "allow"),
     "aws_settings": ("likewise", "allow"),
-    "limits": ("likewise", "operations"),
 }
 """The fields that no test covers, by what they belong to, each with the reason. This must become empty."""
 

@@ -23,8 +23,9 @@ from durableflow.cli.given import json_text
 from durableflow.cli.progress import elapsed, progress
 from durableflow.decision import Failed
 from durableflow.errors import Diagnostic, ServiceError, diagnostic
-from durableflow.interpreter import decide
+from durableflow.interpreter import Run
 from durableflow.local.engine import Engine
+from durableflow.local.jobs import OPERATIONS_MAX
 from durableflow.offload import DirectoryStore, inflated
 from durableflow.operations import STEP_RESULT_MAX_BYTES, fault_from_error
 from durableflow.recording import record, to_text
@@ -255,7 +256,15 @@ def _failure(engine: Engine, loaded: Loaded, found: Mapping[str, Any]) -> tuple[
     # Without its large results nothing can be replayed; then the error itself says that they are lost.
     with suppress(ServiceError):
         operations = _operations(engine, loaded, arn)
-        outcome = decide(loaded.plan, operations, execution_arn=arn, env=loaded.env, check_schema=check_schema).outcome
+        operations_max = loaded.context.project.limits.operations if loaded.context else OPERATIONS_MAX
+        run = Run(
+            loaded.plan,
+            execution_arn=arn,
+            env=loaded.env,
+            check_schema=check_schema,
+            operations_max=operations_max,
+        )
+        outcome = run.advance(operations).outcome
         if isinstance(outcome, Failed) and outcome.error.get("ErrorType") == error.get("ErrorType"):
             return loaded.located(outcome.problem), outcome.state
     what = {"STOPPED": "stopped", "TIMED_OUT": "timed out"}.get(found["Status"], "failed")

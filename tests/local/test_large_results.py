@@ -59,6 +59,7 @@ def kept() -> list[Path]:
     return [path for path in Path("large").rglob("*") if path.is_file()]
 
 
+@pytest.mark.covers("project.offload", "offload.threshold", "offload.directory")
 @pytest.mark.parametrize(("size", "files"), [(1000, 0), (2000, 1), (400_000, 1)])
 def test_a_large_result_is_kept_apart_and_read_again_after_a_sleep(shell: Shell, size: int, files: int) -> None:
     ran = shell(
@@ -94,3 +95,23 @@ def test_what_was_kept_apart_and_is_lost_fails_the_execution_and_says_so(shell: 
 
     assert ran.code == 1
     assert json.loads(ran.out)["error"]["name"] == "OffloadedResultLost"
+
+
+@pytest.mark.covers("project.limits", "limits.operations")
+def test_operations_are_bounded_as_the_project_says_before_the_service_would_refuse_rule_76(shell: Shell) -> None:
+    Path("workflows/flow.yaml").write_text("""\
+durableflow: "1"
+name: flow
+states:
+  - name: on_and_on
+    type: loop
+    max_iterations: 1000
+    states:
+      - {name: size, type: step, handler: "work:size", payload: "", retry: []}
+""")
+    facts = json.loads(shell("run", "workflows/flow.yaml", "--ephemeral", "--json").out)
+
+    assert (facts["status"], facts["error"]["name"]) == ("FAILED", "States.OperationLimitExceeded")
+    assert facts["error"]["state"] == "size"
+    # Half of a small limit is kept for compensation and `finally`.
+    assert facts["metered"] == 30
