@@ -24,13 +24,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from durableflow import driver, plan, values
+from durableflow.actions import Actions, AllowList, Clients, fetch_secret
+from durableflow.calls import Tools
 from durableflow.errors import UsageError, diagnostic
 from durableflow.plan import Plan
 from durableflow.source import shown
+from durableflow.web import HttpClient
 from durableflow.work import PythonWorker, check_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from durableflow.values import Object
 
@@ -40,6 +43,12 @@ PLAN_VARIABLE: Final = "DURABLEFLOW_PLAN"
 """Names the plan's file for :func:`handler`; without it `plan.json` in the function's package."""
 WORKFLOW_VARIABLE: Final = "DURABLEFLOW_WORKFLOW"
 """Names the workflow for :func:`handler` where the plan holds several; without it the input names it (rule 52)."""
+HTTP_ALLOW_VARIABLE: Final = "DURABLEFLOW_HTTP_ALLOW"
+"""Hosts, `host` or `host:port` with commas between, that http states of :func:`handler` may reach without TLS and at
+private addresses, such as those of a VPC."""
+AWS_ALLOW_VARIABLE: Final = "DURABLEFLOW_AWS_ALLOW"
+"""Actions, as IAM spells them with commas between, that aws states of :func:`handler` may call; without it those that
+the workflows name. The function's role has the last word."""
 LOG_LEVEL_VARIABLE: Final = "DURABLEFLOW_LOG_LEVEL"
 """Level of the JSON lines of :func:`handler`, by default INFO; DEBUG adds a line for each update."""
 
@@ -54,6 +63,8 @@ def lambda_handler(
     client: driver.Service | None = None,
     handlers_root: Path | str | None = None,
     workflow: str | None = None,
+    http_allow: Sequence[str] = (),
+    aws_allow: Sequence[str] | None = None,
 ) -> Handler:
     """Return a Lambda handler that runs a compiled workflow as a durable function.
 
@@ -65,6 +76,9 @@ def lambda_handler(
             package (`LAMBDA_TASK_ROOT`), elsewhere the current folder.
         workflow: the one to run where there are several; without it the input names it, as
             `{"$workflow": name, "input": …}`.
+        http_allow: hosts, `host` or `host:port`, that http states may reach without TLS and at private addresses.
+        aws_allow: the actions that aws states may call, as IAM spells them; None for those that the workflows name. The
+            function's role has the last word.
 
     Returns:
         `(event, context) -> dict`. It raises what the service must retry: a stale token, throttling, an unreachable
@@ -74,7 +88,7 @@ def lambda_handler(
         UsageError: DF512 the plan's file cannot be read, DF501 it holds no plan, DF513 no workflow has that name.
     """
     runnable = _chosen(_loaded(plans), workflow)
-    worker = PythonWorker([Path(handlers_root) if handlers_root is not None else _package()])
+    tools = _tools(Path(handlers_root) if handlers_root is not None else _package(), http_allow, aws_allow)
     clients = [client] if client is not None else []
 
     def handle(event: Mapping[str, Any], context: object) -> Object:
@@ -84,7 +98,7 @@ def lambda_handler(
             event,
             plan=runnable,
             service=clients[0],
-            worker=worker,
+            worker=tools.worker(str(event.get("DurableExecutionArn", "")), request_id=_request_id(context)),
             env=os.environ,
             check_schema=check_schema,
             clock_ms=_now_ms,
@@ -121,7 +135,30 @@ def _from_environment() -> Handler:
     # Lambda keeps a process for many invocations: the plan is read by the first.
     _write_json_lines()
     file = os.environ.get(PLAN_VARIABLE) or "plan.json"
-    return lambda_handler(_package() / file, workflow=os.environ.get(WORKFLOW_VARIABLE) or None)
+    return lambda_handler(
+        _package() / file,
+        workflow=os.environ.get(WORKFLOW_VARIABLE) or None,
+        http_allow=_listed(HTTP_ALLOW_VARIABLE) or (),
+        aws_allow=_listed(AWS_ALLOW_VARIABLE),
+    )
+
+
+def _listed(variable: str) -> list[str] | None:
+    text = os.environ.get(variable)
+    return None if text is None else [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
+def _tools(root: Path, http_allow: Sequence[str], aws_allow: Sequence[str] | None) -> Tools:
+    # Neither botocore nor urllib3 is loaded before a state needs it.
+    clients = Clients()
+    # A state names its action in the workflow, so without a list those are the allowed ones (rule 42).
+    allowed = AllowList(patterns=("*:*",) if aws_allow is None else tuple(aws_allow))
+    return Tools(
+        steps=PythonWorker([root]),
+        http=HttpClient(allow=http_allow).perform,
+        aws=Actions(allowed=allowed, clients=clients).perform,
+        secret=lambda _name, reference: fetch_secret(reference, clients),
+    )
 
 
 def _package() -> Path:
@@ -192,8 +229,12 @@ def _now_ms() -> int:
 _write = driver.json_lines(_now_ms)
 
 
+def _request_id(context: object) -> str | None:
+    return cast("str | None", getattr(context, "aws_request_id", None))
+
+
 def _log_of(context: object) -> driver.Log:
-    request = cast("str | None", getattr(context, "aws_request_id", None))
+    request = _request_id(context)
 
     def log(level: int, happened: str, facts: Object) -> None:
         _write(level, happened, {"requestId": request, **facts})

@@ -167,7 +167,7 @@ class Tools:
         steps: calls the handlers of steps.
         http: makes requests.
         aws: calls AWS.
-        secret: returns the value of a secret by its name, or raises Fault.
+        secret: returns the value of a secret, by its name and the reference that the workflow declares; raises Fault.
         answers: what is answered by the project.
         told: takes secrets out of what the process writes; told of each secret that is used.
         clock_ms: the time in epoch milliseconds.
@@ -176,30 +176,34 @@ class Tools:
     steps: PythonWorker
     http: HttpRequest
     aws: AwsAction
-    secret: Callable[[str], str]
+    secret: Callable[[str, str], str]
     answers: Answers = field(default_factory=Answers)
     told: Redactor = field(default_factory=Redactor)
     clock_ms: Callable[[], int] = system_milliseconds
 
     def worker(self, execution_arn: str, *, request_id: str | None = None) -> CallWorker:
-        """Return a worker for one execution (driver.Worker)."""
+        """Return a worker for one invocation of an execution (driver.Worker)."""
         return CallWorker(self, execution_arn, request_id)
 
 
 class CallWorker:
-    """Does the work of one execution's calls; several may run at once, each in its own thread."""
+    """Does the work of one invocation's calls; several may run at once, each in its own thread."""
 
     def __init__(self, tools: Tools, execution_arn: str, request_id: str | None) -> None:
         self._tools = tools
         self._execution_arn = execution_arn
         self._request_id = request_id
+        # For an invocation and no longer, so that a secret that is exchanged counts from the next one on.
+        self._secrets: dict[str, str] = {}
 
     def run(self, call: Call) -> Completion:
         """Do one attempt; whatever goes wrong is a fault in the completion."""
         used = Redactor()
 
         def secret(name: str) -> str:
-            value = self._tools.secret(name)
+            reference = call.secrets[name]
+            if (value := self._secrets.get(reference)) is None:
+                value = self._secrets[reference] = self._tools.secret(name, reference)
             # Before it is in anybody's hands.
             self._tools.told.add(name, value)
             used.add(name, value)

@@ -37,6 +37,7 @@ Source: language.md section 3; section 12, rules 1, 2, 5, 6.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, TypeAlias, cast
 
@@ -446,7 +447,13 @@ def _way(tree: Tree) -> tuple[str, str | int, tuple[str | int, ...]]:
         _, tree, key = cast("list[Any]", tree)
         keys.append(key)
     first, *rest = reversed(keys)
-    return cast("list[Any]", tree)[1], first, tuple(rest)
+    return _shared(cast("list[Any]", tree)[1]), first, tuple(map(_shared, rest))
+
+
+@lru_cache(maxsize=1024)
+def _shared(key: Any) -> Any:
+    """Return one object for all equal keys: a replay walks thousands of paths, and what it fetches is what it waits for."""
+    return key
 
 
 def _walked(frame: _Frame, tree: Tree) -> Any:
@@ -710,11 +717,13 @@ def _compare_two(first: Tree, operator: str, second: Tree) -> _Run:
 
 def _compare_data(path: Tree, operator: str, constant: Tree) -> _Run:
     """Compare a path into the data with a text, number or truth value, in one closure: most conditions do no more."""
-    root, first, rest = _way(path)
-    quick, right, sides = _QUICK[operator], cast("list[Any]", constant)[1], (path, constant)
-    sort = right.__class__
+    sides = (path, constant)
+    right = cast("list[Any]", constant)[1]
+    # One tuple, since each name of its own would be an object more to fetch.
+    parts = (*_way(path), right.__class__, _QUICK[operator], right)
 
     def compared(frame: _Frame) -> Any:
+        root, first, rest, sort, quick, right = parts
         try:
             found = frame[0](root)[first]
             for key in rest:

@@ -77,6 +77,8 @@ if TYPE_CHECKING:
 
 OPERATIONS_MAX: Final = 3_000
 """Operations that the platform allows an execution (protocol.md 9)."""
+COMPENSATION_FAILED: Final = "compensation failed"
+"""What is noted of a compensation that failed and was passed over (rule 39)."""
 VISITS_MAX: Final = 10_000
 """How often a state may be visited by `next` (rule 29)."""
 
@@ -446,7 +448,7 @@ class Run:
             scope.records.update(changed)
             if failed is None:
                 continue
-            self._walker.note("compensation failed", {"state": undo.name, "error": failed.name})
+            self._walker.note(COMPENSATION_FAILED, {"state": undo.name, "error": failed.name})
             if scope.on_error == "fail":
                 scope.undos.forget(mark)
                 message = f"undoing '{undo.name}' failed: {failed.name}"

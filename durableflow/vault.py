@@ -20,7 +20,7 @@ from durableflow.errors import Fault
 from durableflow.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from durableflow.values import Json
@@ -121,8 +121,8 @@ class LocalSecrets:
         self._file = None if folder is None else folder / DOTENV
         self._environ = os.environ if environ is None else environ
 
-    def __call__(self, name: str) -> str:
-        """Return the value of a secret.
+    def __call__(self, name: str, _reference: str | None = None) -> str:
+        """Return the value of a secret; where it comes from on AWS does not matter here.
 
         Raises:
             Fault: Secret.NotFound, it is not declared, or has no value.
@@ -184,29 +184,3 @@ def _unquoted(value: str) -> str:
                 else _ESCAPE.sub(lambda found: {"n": "\n", "t": "\t"}.get(found[1], found[1]), end[1])
             )
     return re.split(r"\s#", f" {value}", maxsplit=1)[0].strip()
-
-
-class FetchedSecrets:
-    """Secrets that a service keeps, by the references that a workflow declares; each is fetched once.
-
-    Args:
-        references: `secretsmanager:ID#KEY` or `ssm:/PATH` of each secret.
-        fetch: returns the value of a reference; raises Fault.
-    """
-
-    def __init__(self, references: Mapping[str, str], fetch: Callable[[str], str]) -> None:
-        self._references = references
-        self._fetch = fetch
-        self._values: dict[str, str] = {}
-
-    def __call__(self, name: str) -> str:
-        """Return the value of a secret.
-
-        Raises:
-            Fault: Secret.NotFound, it is not declared; or what `fetch` raises.
-        """
-        if name not in self._references:
-            raise Fault(NOT_FOUND, f"secret '{shown(name)}' is not declared by the workflow")
-        if name not in self._values:
-            self._values[name] = self._fetch(self._references[name])
-        return self._values[name]

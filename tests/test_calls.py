@@ -35,6 +35,7 @@ def call(node: Any, payload: Any, *, attempt: int = 1, operation: str = "a", fil
         attempt=attempt,
         idempotency_key=KEY,
         fill=fill,
+        secrets={"token": "ssm:/token"},
         **more,
     )
 
@@ -55,7 +56,7 @@ def no_request(request: Any, *, success: web.Statuses, redirects: int, timeout_s
     raise AssertionError(f"nothing is to be sent: {request} {success} {redirects} {timeout_seconds}")
 
 
-def no_secret(name: str) -> str:
+def no_secret(name: str, _reference: str) -> str:
     raise Fault("Secret.NotFound", f"secret '{name}' has no value here")
 
 
@@ -253,8 +254,8 @@ def with_secret(make: Callable[[str], Any]) -> Any:
     return lambda secret: make(secret("token"))
 
 
-def canary(name: str) -> str:
-    assert name == "token"
+def canary(name: str, reference: str) -> str:
+    assert (name, reference) == ("token", "ssm:/token")
     return CANARY
 
 
@@ -317,6 +318,22 @@ def test_the_process_is_told_of_a_secret_before_it_is_used(tmp_path: Path) -> No
 
     with pytest.raises(Fault, match="is not called from here"):
         run(made, action(fill=fill))
+
+
+def test_a_secret_is_looked_up_once_for_an_invocation(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def secret(name: str, reference: str) -> str:
+        asked.append(reference)
+        return canary(name, reference)
+
+    made = tools(tmp_path, secret=secret, aws=lambda *_given, **_named: None)
+    for invocation in (made.worker("arn"), made.worker("arn")):
+        for operation in "ab":
+            assert (
+                invocation.run(action(operation=operation, fill=with_secret(lambda value: {"A": value}))).fault is None
+            )
+    assert asked == ["ssm:/token"] * 2
 
 
 def test_a_secret_without_a_value_fails_the_attempt(tmp_path: Path) -> None:

@@ -219,7 +219,34 @@ def test_a_key_that_a_view_does_not_have_is_undefined() -> None:
     assert of("states.y | default(1)", states=Record()) == 1
 
 
+@pytest.mark.parametrize("source", ["states.x.y", "states.x.y == 1", "states.x.y < 'a'"])
+def test_a_path_says_at_which_step_there_is_nothing(source: str) -> None:
+    assert error("{{ " + source + " }}", states=Record()) == "the record has no key 'x'"
+    assert error("{{ " + source + " }}", states={"x": Record()}) == "the record has no key 'y'"
+    assert error("{{ " + source + " }}", states={"x": {}}) == "states.x has no key 'y'"
+    assert error("{{ " + source + " }}", states={"x": [1]}) == "states.x is a list, it has no key 'y'"
+    assert error("{{ " + source + " }}", states={"x": "text"}) == "states.x is text, it has no key 'y'"
+    assert error("{{ " + source + " }}", states={"x": None}) == "states.x is null, it has no key 'y'"
+
+
 # Operators
+
+
+def outcome(source: str, **data: Any) -> Any:
+    try:
+        return of(source, **data)
+    except EvaluationError as raised:
+        return raised.message.partition(" (in ")[0]
+
+
+@pytest.mark.parametrize("operator", ["==", "!=", "<", "<=", ">", ">="])
+@pytest.mark.parametrize("constant", ["1", "1.5", "'a'", "true", "null", "[1]"])
+def test_a_path_is_compared_with_a_constant_as_any_value_is(operator: str, constant: str) -> None:
+    for found in (0, 1, 2, 1.0, 1.5, "", "a", "b", True, False, None, [1], [], {"x": 1}):
+        data = {"x": found}
+        plain, roundabout = f"input.x {operator} {constant}", f"[input.x][0] {operator} {constant}"
+        assert outcome(plain, input=data) == outcome(roundabout, input=data)
+        assert outcome(plain, input=Record(x=found)) == outcome(plain, input=data)
 
 
 @pytest.mark.parametrize(

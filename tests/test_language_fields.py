@@ -554,12 +554,12 @@ def test_a_parallel_gives_an_object_by_branch() -> None:
     assert world.result() == {"left": 1, "right": 2}
 
 
+_BRANCHES = ", ".join(
+    f"b{n}: [{{name: a{n}, type: invoke, function: '{{{{ input[{n}] }}}}', allow: ['*']}}]" for n in range(4)
+)
 FANNED = {
     "map": "type: map, items: '[0, 1, 2, 3]', states: [{name: a, type: invoke, function: '{{ input[index] }}', allow: ['*']}]",
-    "parallel": "type: parallel, branches: {%s}"
-    % ", ".join(
-        f"b{n}: [{{name: a{n}, type: invoke, function: '{{{{ input[{n}] }}}}', allow: ['*']}}]" for n in range(4)
-    ),
+    "parallel": f"type: parallel, branches: {{{_BRANCHES}}}",
 }
 
 

@@ -183,6 +183,7 @@ def test_exactly_the_actions_that_workflows_name_are_allowed(tmp_path: Path) -> 
     assert allow_list(load_project(project(tmp_path, "aws: {}")), named) == AllowList(pairs=named)
 
 
+@pytest.mark.covers("project.aws", "aws_settings.allow")
 def test_a_list_of_the_project_counts_alone(tmp_path: Path) -> None:
     listed = load_project(project(tmp_path, 'aws: {allow: ["s3:Put*"]}'))
     assert allow_list(listed, {("sns", "publish")}) == AllowList(patterns=("s3:Put*",))

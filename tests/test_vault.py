@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from durableflow.errors import Fault
-from durableflow.vault import FetchedSecrets, LocalSecrets, Redactor, dotenv
+from durableflow.vault import LocalSecrets, Redactor, dotenv
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 VALUE = 'k"e\\y/é 1+&'
-
-
-def no_fetch(reference: str) -> str:
-    raise AssertionError(f"'{reference}' must not be fetched")
 
 
 # Redaction.
@@ -128,18 +124,3 @@ def test_a_file_that_cannot_be_read_does_not_show_what_is_in_it(tmp_path: Path) 
 )
 def test_a_line_of_a_dotenv_file(line: str, value: str) -> None:
     assert dotenv(f"# A=no\n\n{line}\nnonsense\n") == {"A": value}
-
-
-# Secrets that a service keeps.
-
-
-def test_a_secret_is_fetched_once_by_its_reference() -> None:
-    asked: list[str] = []
-    secrets = FetchedSecrets({"token": "ssm:/a"}, lambda reference: asked.append(reference) or "value")
-    assert [secrets("token"), secrets("token")] == ["value", "value"]
-    assert asked == ["ssm:/a"]
-
-
-def test_a_secret_that_the_workflow_does_not_declare() -> None:
-    with pytest.raises(Fault, match="secret 'other' is not declared by the workflow"):
-        FetchedSecrets({"token": "ssm:/a"}, no_fetch)("other")

@@ -31,7 +31,9 @@ from durableflow import driver, plan, values, work
 from durableflow.actions import Actions, AllowList
 from durableflow.calls import Answers, Tools, refused_action
 from durableflow.errors import Diagnostic, Fault, ServiceError
+from durableflow.interpreter import COMPENSATION_FAILED
 from durableflow.local.frames import Channel
+from durableflow.offload import DirectoryStore
 from durableflow.operations import error_from_fault
 from durableflow.vault import LocalSecrets, Redactor
 from durableflow.web import HttpClient
@@ -172,7 +174,7 @@ class Jobs:
                 env=os.environ,
                 check_schema=work.check_schema,
                 clock_ms=self._clock_ms,
-                log=_unlogged,
+                log=_told,
                 operations_max=job["operations_max"],
                 offload=_offload(job["offload"]),
             )
@@ -229,19 +231,18 @@ class Jobs:
         return {"text": text}
 
 
+def _told(_level: int, happened: str, facts: Object) -> None:
+    """Say what no operation shows; the rest of what the driver logs is in the history that the service keeps."""
+    if happened == COMPENSATION_FAILED:
+        print(f"undoing '{facts['state']}' failed: {facts['error']}")  # noqa: T201 - a line for whoever runs it
+
+
 def _offload(settings: Sequence[Any] | None) -> driver.Offload | None:
-    """Return where large results go: a threshold in bytes and a folder, None for nowhere."""
     if settings is None:
         return None
-    from durableflow.offload import DirectoryStore  # noqa: PLC0415 - most workers keep nothing there
-
-    threshold, folder = settings
+    threshold_bytes, folder = settings
     store = DirectoryStore(Path(folder))
-    return driver.Offload(threshold_bytes=threshold, put=store.put, get=store.get)
-
-
-def _unlogged(_level: int, _happened: str, _facts: Object) -> None:
-    """Say nothing: what the driver would log is in the history that the service keeps."""
+    return driver.Offload(threshold_bytes=threshold_bytes, put=store.put, get=store.get)
 
 
 def _refused(name: str, message: str) -> Object:

@@ -266,6 +266,7 @@ def test_a_name_is_one_execution(folder: Path) -> None:
         assert caught.value.name == "DurableExecutionAlreadyStartedException"
 
 
+@pytest.mark.covers("project.limits", "limits.operations")
 def test_an_execution_may_not_have_more_operations_than_the_project_allows(folder: Path) -> None:
     write(folder / "durableflow.yaml", PROJECT + "    limits: {operations: 2}\n")
     states = "".join(f"- {{name: s{n}, type: wait, duration: 1s}}\n" for n in range(3))

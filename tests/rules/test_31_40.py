@@ -362,7 +362,9 @@ output: ["{{{{ states.all.result }}}}", "{{{{ states.all.failures }}}}", "{{{{ s
 def test_rule_35_failures_and_summary_and_null_for_failed_slots() -> None:
     ending = endings(
         lambda: World(
-            SUMMARY.format(more="completion: {tolerated_failure_percentage: 34}"), input=[2, 1, 4], targets={"f": odd_fails}
+            SUMMARY.format(more="completion: {tolerated_failure_percentage: 34}"),
+            input=[2, 1, 4],
+            targets={"f": odd_fails},
         )
     )
     assert ending.result == [
@@ -435,7 +437,9 @@ def test_rule_36_batches_are_what_is_counted() -> None:
 
 def test_rule_36_there_is_no_item_in_a_batch() -> None:
     with pytest.raises(Exception, match="item"):
-        World("states: [{name: m, type: map, items: '[1]', batch_size: 1, states: [{name: p, type: pass, output: '{{ item }}'}]}]")
+        World(
+            "states: [{name: m, type: map, items: '[1]', batch_size: 1, states: [{name: p, type: pass, output: '{{ item }}'}]}]"
+        )
 
 
 def test_rule_37_an_item_name_is_printable_ascii_and_cut_at_256() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from functions.orders import Line
-
 STOCK = {"tea": 500, "kettle": 20, "samovar": 2}
+
+
+class Line(TypedDict):
+    """One line of an order."""
+
+    sku: str
+    quantity: NotRequired[int]
 
 
 class OutOfStock(Exception):
@@ -26,7 +31,13 @@ class Wanted(TypedDict):
 
 
 class Reservation(TypedDict):
-    """What a reservation is known by."""
+    """A reservation that was made."""
+
+    id: str
+
+
+class Reserved(TypedDict):
+    """What is to be put back."""
 
     reservation_id: str
 
@@ -34,13 +45,14 @@ class Reservation(TypedDict):
 def reserve(event: Wanted, _context: object) -> Reservation:
     """Reserve every line, or none of them."""
     for line in event["lines"]:
-        if line["quantity"] > STOCK.get(line["sku"], 0):
-            raise OutOfStock(f"{line['quantity']} of {line['sku']} ordered, {STOCK.get(line['sku'], 0)} left")
+        quantity, left = line.get("quantity", 1), STOCK.get(line["sku"], 0)
+        if quantity > left:
+            raise OutOfStock(f"{quantity} of {line['sku']} ordered, {left} left")
     journal.record("reserve", event["order_id"])
     # Named after the order: whoever reserves twice for one order gets the same reservation.
-    return {"reservation_id": f"r-{event['order_id']}"}
+    return {"id": f"r-{event['order_id']}"}
 
 
-def release(event: Reservation, _context: object) -> None:
+def release(event: Reserved, _context: object) -> None:
     """Put back what was reserved."""
     journal.record("release", event["reservation_id"])
