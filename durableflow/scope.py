@@ -507,8 +507,8 @@ class Scope:
 class Site:
     """One visit of one state: what its templates see, and their common budget (language.md 3, rule 9).
 
-    `path` is that of the visit, `wire` its Name without a label; `others` are paths and Names that it may have had under
-    former names.
+    `path` is that of the visit, `wire` its Name without a label; `others` are paths and Names that it may have had
+    under former names.
     """
 
     __slots__ = ("_budget", "attempt", "extra", "name", "others", "path", "scope", "timeline", "wire")

@@ -56,8 +56,8 @@ CONNECT_SECONDS: Final = 10.0
 BODY_MAX_BYTES: Final = 6 * 1024 * 1024
 """Largest response body, unpacked; what the state keeps of it is limited by rule 45."""
 SHOWN_BODY_BYTES: Final = 6 * 1024
-"""How much of a body, and of the headers, an `Http.STATUS` error carries, as JSON. With every character escaped once more
-they still fit into an error object, whose data are whole or not at all (rule 45)."""
+"""How much of a body, and of the headers, an `Http.STATUS` error carries, as JSON. With every character escaped once
+more they still fit into an error object, whose data are whole or not at all (rule 45)."""
 IDLE_SECONDS: Final = 15.0
 """How long a connection is kept for another request: servers and NAT gateways forget it soon after."""
 IDLE_MAX: Final = 16

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 
+DECLINED = "POST https://payments.example/charges was answered with 402 Payment Required"
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A callback's answer that says it failed."""
@@ -106,8 +109,7 @@ ENDINGS: Final = {
         operations=3,
         error=(
             "OrderRejected",
-            "charge_card failed with Http.402: "
-            "POST https://payments.example/charges was answered with 402 Payment Required",
+            f"charge_card failed with Http.402: {DECLINED}",
         ),
         seen=("reserve o-1", "release r-o-1"),
         started=("reserve_stock", "charge_card", "release_stock"),
@@ -240,8 +242,7 @@ ENDINGS: Final = {
         {"question": "What is everything?"},
         operations=5 * (2 + 1),
         error=("BudgetExceeded", "60000 tokens used, no answer"),
-        seen=("turn 1", "tool search", "turn 2", "tool search", "turn 3", "tool search")
-        + ("turn 4", "tool search", "turn 5", "tool search"),
+        seen=tuple(line for turn in range(1, 6) for line in (f"turn {turn}", "tool search")),
     ),
     "a question with a budget of its own": Ending(
         "research_loop",

@@ -122,7 +122,9 @@ def test_rule_58_the_last_poll_happens_at_the_deadline() -> None:
         )
     )
     assert ending.result == 3
-    delays = [u["StepOptions"]["NextAttemptDelaySeconds"] for u in ending.world.service.updates if u["Action"] == "RETRY"]
+    delays = [
+        u["StepOptions"]["NextAttemptDelaySeconds"] for u in ending.world.service.updates if u["Action"] == "RETRY"
+    ]
     assert delays == [60, 30]
 
 
@@ -184,9 +186,7 @@ def test_rule_59_of_several_reasons_tolerance_comes_first_then_the_minimum(compl
     assert reason in (made[1], (made[0][1] or {}).get("reason") if isinstance(made[0][1], dict) else None)
 
 
-@pytest.mark.parametrize(
-    ("percentage", "is_tolerated"), [("25", True), ("24.9", False)]
-)
+@pytest.mark.parametrize(("percentage", "is_tolerated"), [("25", True), ("24.9", False)])
 def test_rule_59_more_failed_than_the_share_of_the_total_is_too_many(percentage: str, *, is_tolerated: bool) -> None:
     result, _ = mapped(f"completion: {{tolerated_failure_percentage: {percentage}}}", 1, 2, 4, 6)
     assert (result == [None, 2, 4, 6]) is is_tolerated
@@ -300,7 +300,9 @@ def test_rule_61_a_failed_context_that_is_replayed_is_closed_with_success_and_fa
     assert (update["Action"], update["ContextOptions"]) == ("SUCCEED", {"ReplayChildren": True})
 
 
-def test_rule_61_an_attempt_is_compensated_before_its_context_is_closed_and_what_is_handed_outward_has_another_parent() -> None:
+def test_rule_61_an_attempt_is_compensated_before_its_context_is_closed_and_what_is_handed_outward_has_another_parent() -> (
+    None
+):
     ending = endings(
         lambda: World(
             """
@@ -636,9 +638,7 @@ def test_rule_66_a_renamed_scope_finds_what_is_recorded_in_it(kind: str, paths: 
 
 
 def test_rule_66_the_delay_of_a_renamed_loop_is_found_too() -> None:
-    text = (
-        "states: [{name: NAME, type: loop, max_iterations: 2, delay: 60, states: [{name: a, type: step, handler: 'm:f'}]WAS}]"
-    )
+    text = "states: [{name: NAME, type: loop, max_iterations: 2, delay: 60, states: [{name: a, type: step, handler: 'm:f'}]WAS}]"
     ending = renamed(
         text.replace("NAME", "old").replace("WAS", ""),
         text.replace("NAME", "new").replace("WAS", ", renamed_from: [old]"),
@@ -739,6 +739,8 @@ def test_rule_68_a_plain_value_that_looks_like_a_form_of_ours_comes_back_unchang
 
 def test_rule_68_with_more_keys_a_value_is_stored_as_it_is() -> None:
     value = {"$error": 1, "more": 2}
-    ending = endings(lambda: World("states: [{name: s, type: step, handler: 'm:f'}]", handlers={"m:f": lambda _: value}))
+    ending = endings(
+        lambda: World("states: [{name: s, type: step, handler: 'm:f'}]", handlers={"m:f": lambda _: value})
+    )
     assert ending.result == value
     assert json.loads(closing(ending, "s")["Payload"]) == value

@@ -222,7 +222,9 @@ def test_rule_72_at_workflow_level_their_errors_compensate_nothing(end: str) -> 
 
 
 @pytest.mark.parametrize("nesting", ["flat", "nested"])
-@pytest.mark.parametrize("kind", ["type: map, items: '[1, 2]', states: BODY", "type: parallel, branches: {a: BODY, b: []}"])
+@pytest.mark.parametrize(
+    "kind", ["type: map, items: '[1, 2]', states: BODY", "type: parallel, branches: {a: BODY, b: []}"]
+)
 def test_rule_73_the_compensations_of_a_failed_attempt_run_before_the_next(kind: str, nesting: str) -> None:
     body = f"[{{name: i, type: invoke, function: g, compensate: [{call('ui')}]}}, {{name: h, type: invoke, function: bad}}]"
     if "b: []" in kind:
@@ -267,7 +269,11 @@ def test_rule_74_the_limit_of_a_condition_counts_every_attempt() -> None:
     ending = condition("max_attempts: 3, interval: 5", 1)
     assert ending.result == ["States.ConditionNotMet", 3]
     ending = condition(
-        "max_attempts: 3, interval: 5", 1, Fault("A"), 1, check=", retry: [{max_attempts: 5, interval: 2, jitter: none}]"
+        "max_attempts: 3, interval: 5",
+        1,
+        Fault("A"),
+        1,
+        check=", retry: [{max_attempts: 5, interval: 2, jitter: none}]",
     )
     assert ending.result == ["States.ConditionNotMet", 3]
 
@@ -413,7 +419,14 @@ def test_rule_77_the_label_is_the_name_and_helpers_are_called_after_it() -> None
             targets={"f": Function(Fault("A"), 1)},
         )
     )
-    assert ending.names == ["Z_hlung 1-timeout", "Z_hlung 1", "Z_hlung 1-backoff-1", "Z_hlung 1-timeout", "Z_hlung 1", "b"]
+    assert ending.names == [
+        "Z_hlung 1-timeout",
+        "Z_hlung 1",
+        "Z_hlung 1-backoff-1",
+        "Z_hlung 1-timeout",
+        "Z_hlung 1",
+        "b",
+    ]
     assert ending.paths == ["a:timeout", "a", "a:backoff", "a@2:timeout", "a@2", "b"]
 
 
@@ -427,7 +440,10 @@ PATHS: list[tuple[str, list[str]]] = [
     ("{name: s, type: block, states: [A]}", ["a"]),
     ("{name: s, type: block, context: true, states: [A]}", ["s", "s/a"]),
     ("{name: s, type: block, retry: [{}], states: [A]}", ["s", "s/a"]),
-    ("{name: s, type: choice, timeout: 1h, default: [A], choices: [{when: false, next: end}]}", ["s", "s:timeout", "s/a"]),
+    (
+        "{name: s, type: choice, timeout: 1h, default: [A], choices: [{when: false, next: end}]}",
+        ["s", "s:timeout", "s/a"],
+    ),
     ("{name: s, type: choice, default: [A], choices: [{when: false, next: end}]}", ["a"]),
     ("{name: s, type: loop, max_iterations: 1, states: [A]}", ["s{0}/a"]),
     ("{name: s, type: loop, retry: [{}], max_iterations: 1, states: [A]}", ["s", "s/s{0}/a"]),
@@ -492,8 +508,16 @@ def test_rule_77_item_name_of_a_failure_is_null_when_none_is_given() -> None:
         ("States.OutputInvalid", "Worker.States.OutputInvalid", "States.OutputInvalid"),
         ("States.Runtime", "Worker.States.Runtime", "Worker.States.Runtime"),
         ("States.DataLimitExceeded", "Worker.States.DataLimitExceeded", "Worker.States.DataLimitExceeded"),
-        ("States.OperationLimitExceeded", "Worker.States.OperationLimitExceeded", "Worker.States.OperationLimitExceeded"),
-        ("NonDeterministicExecutionError", "Worker.NonDeterministicExecutionError", "Worker.NonDeterministicExecutionError"),
+        (
+            "States.OperationLimitExceeded",
+            "Worker.States.OperationLimitExceeded",
+            "Worker.States.OperationLimitExceeded",
+        ),
+        (
+            "NonDeterministicExecutionError",
+            "Worker.NonDeterministicExecutionError",
+            "Worker.NonDeterministicExecutionError",
+        ),
     ],
 )
 def test_rule_78_the_origin_of_an_error_is_its_name_alone(reported: str, by_function: str, by_child: str) -> None:
@@ -532,7 +556,10 @@ A = "{name: a, type: invoke, function: f}"
 B = "{name: b, type: invoke, function: f}"
 
 UNSAFE = {
-    "a state more in a replayed block": ("{name: s, type: block, timeout: 1h, states: [A]}", "{name: s, type: block, timeout: 1h, states: [A, B]}"),
+    "a state more in a replayed block": (
+        "{name: s, type: block, timeout: 1h, states: [A]}",
+        "{name: s, type: block, timeout: 1h, states: [A, B]}",
+    ),
     "a state more in a replayed map": (
         "{name: s, type: map, items: '[1]', nesting: nested, states: [{name: a, type: invoke, function: f, compensate: [{name: u, type: pass}]}]}",
         "{name: s, type: map, items: '[1]', nesting: nested, states: [{name: a, type: invoke, function: f, compensate: [{name: u, type: pass}]}, B]}",
@@ -561,7 +588,10 @@ UNSAFE = {
         "{name: s, type: map, items: '[1]', nesting: nested, states: [{name: a, type: invoke, function: f, compensate: [{name: u, type: pass}]}]}",
         "{name: s, type: map, items: '[1]', nesting: flat, states: [{name: a, type: invoke, function: f, compensate: [{name: u, type: pass}]}]}",
     ),
-    "a timeout around a started block": ("{name: s, type: block, states: [A]}", "{name: s, type: block, timeout: 1h, states: [A]}"),
+    "a timeout around a started block": (
+        "{name: s, type: block, states: [A]}",
+        "{name: s, type: block, timeout: 1h, states: [A]}",
+    ),
     "the label of a started state": ("A", "{name: a, type: invoke, function: f, label: other}"),
 }
 
