@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from crashes import endings
 from doubles import Function, by_attempt, journal
-from endings import endings
 from memory_service import START
 from shell import Shell, shell
 from worlds import World, plan_of

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from crashes import endings
 from doubles import Function, by_attempt, journal
-from endings import endings
 from worlds import World
 
 from durableflow.errors import Fault

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from crashes import Ending, endings
 from doubles import Function, by_attempt, journal
-from endings import Ending, endings
 from worlds import World, plan_of
 
 from durableflow import faults
