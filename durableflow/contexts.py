@@ -38,6 +38,7 @@ class Context:
         scope: Scope,
         *,
         subtype: str = CONTEXT[1],
+        is_replayed: bool = False,
     ) -> None:
         """Come to the context, and start it if it is not there.
 
@@ -48,6 +49,10 @@ class Context:
             path: its path.
             scope: the scope around it.
             subtype: what it is a context of.
+            is_replayed: whether its states must be walked again once it has finished (rule 31).
+
+        Raises:
+            ReplayError: something else than the Plan has there, or its result alone where its states are needed.
         """
         self._frontier = frontier
         self._kinds = (CONTEXT[0], subtype)
@@ -61,6 +66,8 @@ class Context:
         else:
             frontier.see(self.key, path, self._operation)
             if self.is_answered:
+                if is_replayed:
+                    raise frontier.not_replayable(self._operation, node)
                 frontier.hides()
 
     @property

@@ -96,7 +96,7 @@ def fan_out(
     subtype = "Map" if isinstance(node, Map) else "Parallel"
     if frontier.key(site.attempt_path) not in frontier.operations and isinstance(node, Map):
         yield from _items(walker, node, site)  # a list that is none costs nothing
-    context = Context(frontier, node, name, site.attempt_path, scope, subtype=subtype)
+    context = Context(frontier, node, name, site.attempt_path, scope, subtype=subtype, is_replayed=node.is_replayed)
     if context.is_answered:
         return _stored(context)
     slots = (yield from _items(walker, node, site)) if isinstance(node, Map) else _branches(node)
@@ -238,7 +238,9 @@ class _Fan:
         inner.flat = None
         name = (yield from self._item_name(slot)) or _slot_name(slot)
         subtype = "MapIteration" if isinstance(self._node, Map) else "ParallelBranch"
-        context = Context(self._walker.frontier, self._node, name, path, inner, subtype=subtype)
+        context = Context(
+            self._walker.frontier, self._node, name, path, inner, subtype=subtype, is_replayed=self._node.is_replayed
+        )
         if context.is_answered:
             return context.result()
         within = context.within(inner)

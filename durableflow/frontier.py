@@ -451,6 +451,17 @@ class Frontier:
         problem = diagnostic("DF503", message, span=self._span(node), hint=_HINT)
         return ReplayError(problem, operation_id=key, expected=expected, recorded=None)
 
+    def not_replayable(self, operation: Operation, node: Node) -> ReplayError:
+        """Return the error of a finished context that keeps its result alone, where its states are needed (rule 79)."""
+        recorded = _identity(operation)
+        message = (
+            f"state '{node.name}': the record has the result of {_described(recorded)} alone, and the workflow would"
+            f" have to walk its states again (operation {operation['Id']})"
+        )
+        expected: Object = {**recorded, "state": node.name, "replayChildren": True}
+        problem = diagnostic("DF503", message, span=self._span(node), hint=_HINT)
+        return ReplayError(problem, operation_id=operation["Id"], expected=expected, recorded=recorded)
+
     def _not_that(self, operation: Operation, kinds: Kinds, name: str, node: Node | Plan) -> ReplayError:
         expected: Object = {"state": node.name, "type": kinds[0], "subType": kinds[1], "name": name}
         recorded = _identity(operation)

@@ -584,13 +584,14 @@ class Run:
         name: str,
         run: Callable[[Scope, Timeline], Steps[tuple[Record | None, str | None]]],
     ) -> Steps[str | None]:
-        context = Context(self._frontier, node, name, site.attempt_path, site.scope)
+        is_stored = isinstance(node, Block) and not _is_enclosed(node) and not node.is_replayed
+        context = Context(self._frontier, node, name, site.attempt_path, site.scope, is_replayed=not is_stored)
         if context.is_answered:
             site.timeline.passed(context.key)
             yield from self._walker.finish(node, site, context.result(), context.key)
             return None
         inner = context.within(_inner_scope(node, site, context.key))
-        if isinstance(node, Block) and not _is_enclosed(node) and not node.is_replayed:
+        if isinstance(node, Block) and is_stored:
             yield from self._stored(node, site, inner, context, run)
             return None
         mark = inner.undos.mark

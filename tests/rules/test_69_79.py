@@ -144,7 +144,7 @@ def test_rule_70_what_an_inline_workflow_had_completed_when_it_was_cut_off_is_un
     order, ending = run(
         "states: [{name: sub, type: workflow, workflow: g, mode: inline, timeout: 60, "
         f"catch: [{{errors: [States.Timeout], states: [{call('own')}]}}]}}, {{name: x, type: fail, error: Late}}]",
-        inline={"g": f"states: [{undone('a')}, {{name: w, type: wait, duration: 1h}}]\nfinally: [{call('no')}]"},
+        inline={"g": f"states: [{undone('a')}, {{name: w, type: wait, duration: 1h}}]\nfinally: [{call('never')}]"},
     )
     assert ending.error[0] == "Late"
     assert order == ["a", "own", "ua"]
@@ -396,7 +396,7 @@ def test_rule_76_where_a_finished_context_hides_operations_the_limit_is_put_on_r
             type: loop
             max_iterations: 30
             states: [{name: w, type: wait, duration: 1}]
-            catch: [{errors: [States.OperationLimitExceeded], output: "{{ iteration | default('limited') }}"}]
+            catch: [{errors: [States.OperationLimitExceeded], output: "limited"}]
         finally: [{name: z, type: wait, duration: 5}]
         output: "{{ states.l.result }}"
         """
@@ -414,7 +414,7 @@ def test_rule_77_the_label_is_the_name_and_helpers_are_called_after_it() -> None
     ending = endings(
         lambda: World(
             "states: [{name: a, type: invoke, function: f, label: 'Zählung {{ input.n }}', timeout: 60, "
-            "retry: [{max_attempts: 2, jitter: none}]}, {name: b, type: invoke, function: f, label: ''}]",
+            "retry: [{max_attempts: 2, jitter: none}]}, {name: b, type: invoke, function: f, label: \"{{ '' }}\"}]",
             input={"n": 1},
             targets={"f": Function(Fault("A"), 1)},
         )
@@ -446,7 +446,7 @@ PATHS: list[tuple[str, list[str]]] = [
     ),
     ("{name: s, type: choice, default: [A], choices: [{when: false, next: end}]}", ["a"]),
     ("{name: s, type: loop, max_iterations: 1, states: [A]}", ["s{0}/a"]),
-    ("{name: s, type: loop, retry: [{}], max_iterations: 1, states: [A]}", ["s", "s/s{0}/a"]),
+    ("{name: s, type: loop, retry: [{}], max_iterations: 1, states: [A]}", ["s", "s{0}/a"]),
     ("{name: ship, type: workflow, workflow: g, mode: inline}", ["ship", "ship/x"]),
     ("{name: s, type: map, items: '[1]', states: [A]}", ["s", "s[0]/a"]),
     ("{name: s, type: parallel, branches: {b: [A]}}", ["s", "s.b/a"]),
