@@ -660,7 +660,11 @@ def _elsewhere(state: State, scope: Scope, kind: str, name: str, payload: Any) -
     """Look up what another execution answers, in its time."""
     scope.work.append([kind, name, payload])
     answer = scope.world.answer(name, payload)
-    timed(scope, _limit(state, scope), lambda: scope.clock.go(answer["after"]))
+    try:
+        timed(scope, _limit(state, scope), lambda: scope.clock.go(answer["after"]))
+    except Failure as failure:
+        failure.value["status"] = "TIMED_OUT"
+        raise
     scope.clock.recorded = max(scope.clock.recorded, scope.clock.now)
     if "result" in answer:
         return answer["result"]
@@ -697,13 +701,13 @@ def in_place(state: State, scope: Scope, attempt: int) -> Done:
 
 
 def _here(state: State, scope: Scope, name: str, payload: Any, attempt: int, **extra: Any) -> Any:
-    scope.work.append([state["type"], name, payload])
-    asked = payload.get("body", payload) if state["type"] == "http" else payload
+    asked = payload.get("body") if state["type"] == "http" else payload
+    scope.work.append([state["type"], name, asked])
     answer = scope.world.answer(name, asked)
     try:
         if "result" not in answer:
             error = answer["error"]
-            raise Failure(error["name"], error["message"], error.get("data"))
+            raise Failure(error["name"], error["message"], error.get("data"))  # noqa: TRY301 - as work raises it
         result = projected(state, scope, answer["result"], attempt, **extra)
     except Failure as failure:
         failure.is_work = failure.name not in NOT_WORK
@@ -904,8 +908,8 @@ def _side_by_side(state: State, scope: Scope, bodies: list[Any], key: str, attem
         ended.append(strand)
         reason = _decision(state, total, ended)
         if reason is None and len(started) < total:
-            running.append((moment, len(started)))
             started.append(_strand(scope, bodies[len(started)], moment, clock.deadline))
+            running.append((started[-1].clock.now, len(started) - 1))
     then = ended[-1].clock.now if reason and ended else max((s.clock.now for s in started), default=clock.now)
     failed = [strand for strand in ended if strand.failure]
     is_failed = reason == "FAILURE_TOLERANCE_EXCEEDED"

@@ -239,7 +239,13 @@ class _Drawing:
         if kind in ("pass", "succeed"):
             self.maybe(state, "output", 70, lambda: self.template(place))
         elif kind != "fail":
-            self.maybe(state, "output", 15, lambda: self.one(RESULT_TEMPLATES))
+            # By its keys the result of a map or parallel is known to have no 'n'.
+            self.maybe(
+                state,
+                "output",
+                15,
+                lambda: self.one(RESULT_TEMPLATES[: 4 if kind in ("map", "parallel", "http") else 5]),
+            )
         self.maybe(state, "assign", 70 if kind == "pass" else 15, lambda: self.assign(after, "result"))
         self.maybe(state, "result_schema", 4, lambda: self.one(SCHEMAS))
         if kind in ("invoke", "step", "wait"):
@@ -298,7 +304,7 @@ class _Drawing:
 
     def _wait(self, state: Tree, place: Place, _: list[str]) -> None:
         if self.chance(85):
-            state["duration"] = self.duration(place)
+            state["duration"] = self.duration()
         else:
             state["until"] = self.one(("2020-01-01T00:00:00Z", "2026-01-01T00:10:00Z", "{{ '2026-01-01T00:20:00Z' }}"))
 
@@ -335,7 +341,7 @@ class _Drawing:
             state["while"] = self.one((f"iteration < {self.number(0, 3)}", self.condition(inside)))
         if way == 2:
             state["until"] = self.one((f"iteration == {self.number(0, 2)}", "result", self.condition(inside)))
-        self.maybe(state, "delay", 20, lambda: self.duration(place))
+        self.maybe(state, "delay", 20, lambda: self.duration())
         self.maybe(state, "on_limit", 25, lambda: self.one(("fail", "continue")))
 
     def _pass(self, state: Tree, place: Place, _: list[str]) -> None:
@@ -370,8 +376,8 @@ class _Drawing:
             state["submit"] = self.list_of(place.deeper("callback", is_special=True), 1, 1, ["step", "pass"])[0]
         self.maybe(state, "heartbeat_timeout", 15, self.limit)
         self.maybe(state, "result_format", 20, lambda: self.one(("json", "text")))
-        self.answers[state["name"]] = [self.single_answer(ERRORS, is_invoke=True)]
-        self.answers[state["name"]][0].pop("status", None)
+        answer = self.single_answer(ERRORS, is_invoke=True)
+        self.answers[state["name"]] = [{"result": 1, **answer} if "status" in answer else answer]
 
     def _wait_for_condition(self, state: Tree, place: Place, _: list[str]) -> None:
         check: Tree = {"type": "step", "handler": "handlers:work", "payload": self.payload(place)}
@@ -460,7 +466,7 @@ class _Drawing:
 
     # Templates -------------------------------------------------------------------------------------------------------
 
-    def duration(self, place: Place) -> Any:
+    def duration(self) -> Any:
         return self.one((1, 2, 0, -1, 1.5, "3s", "{{ input.n }}", "{{ vars.n }}", 1, 2, "3s", "{{ input.text }}"))
 
     def assign(self, place: Place, *more: str) -> Tree:
