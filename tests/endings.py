@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-
 DECLINED = "POST https://payments.example/charges was answered with 402 Payment Required"
 
 

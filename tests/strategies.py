@@ -302,7 +302,7 @@ class _Drawing:
         self.maybe(state, "semantics", 10, lambda: self.one(get_args(model.Semantics)))
         self.answer(state["name"])
 
-    def _wait(self, state: Tree, place: Place, _: list[str]) -> None:
+    def _wait(self, state: Tree, _: Place, __: list[str]) -> None:
         if self.chance(85):
             state["duration"] = self.duration()
         else:
@@ -341,7 +341,7 @@ class _Drawing:
             state["while"] = self.one((f"iteration < {self.number(0, 3)}", self.condition(inside)))
         if way == 2:
             state["until"] = self.one((f"iteration == {self.number(0, 2)}", "result", self.condition(inside)))
-        self.maybe(state, "delay", 20, lambda: self.duration())
+        self.maybe(state, "delay", 20, self.duration)
         self.maybe(state, "on_limit", 25, lambda: self.one(("fail", "continue")))
 
     def _pass(self, state: Tree, place: Place, _: list[str]) -> None:
