@@ -171,13 +171,16 @@ class _Owner:
 
     def _tick(self) -> float:
         """Do what is due; return how many seconds there is nothing to do."""
-        if self._expected:  # before time is skipped: what is answered does not time out (rule 30)
-            self.service.answer_callbacks(dict(self._expected))
+        # Asked for first: an invocation that ends from here on may sleep until an earlier moment, or ask for an answer.
+        is_idle = self.service.is_idle
+        if self._expected and self.service.answer_callbacks(dict(self._expected)):
+            return 0  # what is answered does not time out (rule 30)
         due = self.service.next_due()
         if due is None:
             return TICK_MAX_SECONDS
         ahead = due - self._clock.now()
-        if ahead > 0 and isinstance(self._clock, SkipClock) and self._may_skip and self.service.is_idle:
+        may_jump = is_idle and self._may_skip and self.service.is_idle
+        if ahead > 0 and isinstance(self._clock, SkipClock) and may_jump:
             self._clock.jump_to(due)
             ahead = 0
         if ahead > 0:

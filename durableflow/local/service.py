@@ -763,14 +763,19 @@ class Service:
             if len(timers) < _DUE_AT_ONCE:
                 return
 
-    def answer_callbacks(self, expected: Expected) -> None:
-        """Answer the open callbacks that executions wait for and that have an expected answer (rules 30, 60)."""
+    def answer_callbacks(self, expected: Expected) -> bool:
+        """Answer the open callbacks that executions wait for and that have an expected answer (rules 30, 60).
+
+        Returns:
+            Whether there were any.
+        """
         with self._look() as turn:
             answers = list(expected_answers(turn, self._store, expected))
         if answers:
             with self._turn() as turn:
                 for key, operation_id, text in answers:
                     turn.settle(turn.execution_of_key(key), operation_id, "success", result=text)
+        return bool(answers)
 
     def recover(self) -> None:
         """Take up what a service before this one left: to be called at the start.
