@@ -3,7 +3,8 @@
 The interpreter decides from the recorded operations alone; what it takes is compared with what the Lambda runtime has
 spent before on reading the same event, `json.loads`. "one expression": every state has a condition that reads the
 result of the state before it. "first" is the first invocation of a fresh process, which also derives the operation
-ids and compiles the expressions that later invocations in that process find made.
+ids and compiles the expressions that later invocations in that process find made. "mixed": half of the operations stand
+one after another, the others are in blocks with a timeout, a parallel and a map, which is still open.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import json
 import math
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import memory
 import worlds
 from measure import figure, in_turn, is_quick, ratios
 
@@ -21,6 +23,7 @@ from durableflow.decision import Succeeded
 from durableflow.interpreter import decide
 
 if TYPE_CHECKING:
+    from durableflow.operations import Operation
     from durableflow.plan import Plan
 
 RATIO_BAR = 3.0
@@ -43,6 +46,42 @@ def main() -> None:
                 }
                 _growth(cpu, facts)
                 _memory(plan, kind, size, facts)
+    for size in (worlds.SMALL, worlds.LARGE):
+        _mixed(100 if is_small else SETTLED, size, 3 if is_small else 7)
+
+
+def _mixed(count: int, size: int, rounds: int) -> None:
+    """Print what replays cost where every structure is in the mix."""
+    plan = worlds.plan_of(worlds.mixed(count))
+    service = memory.Service()
+    service.run(plan)
+    state = [_sized(operation, size) for operation in service.operations.values() if not _is_hidden(operation, service)]
+    text = json.dumps(state)
+    assert isinstance(decide(plan, state).outcome, Succeeded)
+    costs = in_turn(rounds, loads=lambda: json.loads(text), decide=lambda: decide(plan, state))
+    facts = {"n": len(state), "kind": "mixed", "result_bytes": size, "expressions": 0}
+    bar = RATIO_BAR if count == SETTLED else None
+    figure("replay", "replay/json.loads", ratios(costs["decide"], costs["loads"]), "ratio", bar=bar, **facts)
+
+
+def _is_hidden(operation: Operation, service: memory.Service) -> bool:
+    """Say whether the service would not send an operation, since it is inside a context that has its result."""
+    while (parent := operation.get("ParentId")) is not None:
+        operation = service.operations[parent]
+        if operation["Name"] != "all" and not operation.get("ContextDetails", {}).get("ReplayChildren"):
+            return True
+    return False
+
+
+def _sized(operation: Operation, size: int) -> Operation:
+    """Return an operation with a result of a size; the map as it was before it had ended."""
+    made = dict(operation)
+    if made.get("Name") == "all":
+        made |= {"Status": "STARTED", "ContextDetails": {}}
+        made.pop("EndTimestamp", None)
+    elif "StepDetails" in made:
+        made["StepDetails"] = {"Attempt": 1, "Result": worlds.result(size)}
+    return cast("Operation", made)
 
 
 def _replays(

@@ -43,6 +43,26 @@ def workflow(count: int, kind: Kind, *, is_conditional: bool = False) -> str:
     return json.dumps({"durableflow": "1", "name": "bench", "states": states}, separators=(",", ":"))
 
 
+def mixed(count: int) -> str:
+    """Return a workflow of about `count` operations with every structure in it, as JSON.
+
+    Half are steps one after another; the others are in blocks with a timeout (a context, its wait and a step), in a
+    parallel with contexts, and a third of all in a map of single steps, which comes last.
+    """
+    states: list[dict[str, Any]] = [
+        {"name": f"s{number}", "type": "step", "handler": HANDLER} for number in range(count // 2)
+    ]
+    for number in range(count // 20):
+        inner = {"name": f"b{number}", "type": "step", "handler": HANDLER}
+        states.append({"name": f"block{number}", "type": "block", "timeout": "1h", "states": [inner]})
+    branch = [[{"name": f"p{b}{s}", "type": "step", "handler": HANDLER} for s in range(2)] for b in range(4)]
+    fields = {"branches": {f"branch{b}": inner for b, inner in enumerate(branch)}}
+    states.append({"name": "both", "type": "parallel", **fields})
+    body = [{"name": "each", "type": "step", "handler": HANDLER}]
+    states.append({"name": "all", "type": "map", "items": f"range({count // 3}) | list", "states": body})
+    return json.dumps({"durableflow": "1", "name": "bench", "states": states}, separators=(",", ":"))
+
+
 def plan_of(text: str) -> Plan:
     """Compile a workflow."""
     return compile_workflow(Source(name="bench.json", text=text)).plan

@@ -199,17 +199,17 @@ def _timed(
     waiting = frontier.spawn(_over(walker, wait))
     while not working.is_over:
         if waiting.is_over:
-            error = {
+            late: ErrorObject = {
                 "ErrorType": faults.TIMEOUT,
                 "ErrorMessage": f"'{node.name}' took longer than its timeout",
                 "ErrorData": f'"{frontier.open_ids([working])}"',
             }
             frontier.abandon([working])
             frontier.update(key, CONTEXT, "START", name, scope)
-            frontier.update(key, CONTEXT, "FAIL", name, scope)["Error"] = error
+            frontier.update(key, CONTEXT, "FAIL", name, scope)["Error"] = late
             yield from frontier.answers()
             site.timeline.passed(key)
-            raise _timeout_fault(error, node, site)
+            raise _timeout_fault(late, node, site)
         yield BRANCHES
     frontier.abandon([waiting])
     site.timeline.ends.extend(timeline.ends)

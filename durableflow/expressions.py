@@ -452,7 +452,7 @@ def _way(tree: Tree) -> tuple[str, str | int, tuple[str | int, ...]]:
 
 @lru_cache(maxsize=1024)
 def _shared(key: Any) -> Any:
-    """Return one object for all equal keys: a replay walks thousands of paths, and what it fetches is what it waits for."""
+    """Return one object for all equal keys: of thousands of paths a replay then fetches less from memory."""
     return key
 
 

@@ -322,14 +322,14 @@ class Run:
 
     def _find_former(self, node: AnyNode, site: Site, visit: int) -> None:
         """Take the path under which a state is recorded, when it or a scope around it was renamed (rule 66)."""
-        paths: list[str] = []
+        others: list[tuple[str, str]] = []
         for path, name in former_paths(site.scope, node, visit):
+            wire = name if site.scope.flat is None else wire_name(path[site.scope.flat :])
             if self._frontier.key(path) in self._frontier.operations:
-                site.path = path
-                site.wire = name if site.scope.flat is None else wire_name(path[site.scope.flat :])
+                site.path, site.wire = path, wire
                 return
-            paths.append(path)
-        site.others = tuple(paths[1:])
+            others.append((path, wire))
+        site.others = tuple(others[1:])
 
     def _visit(self, node: AnyNode, site: Site) -> Steps[str | None]:  # noqa: C901, PLR0911, PLR0912 - one case for each type
         """Give what runs one state; at its end, that gives where the flow goes unless to the state's `next`."""
@@ -546,14 +546,18 @@ class Run:
 
     def _delay(self, delay: Program, node: Loop, site: Site, scope: Scope, iteration: int) -> Steps[None]:
         """Wait between two iterations; the delay belongs to the iteration that it follows."""
-        path = f"{site.attempt_path}{{{iteration}}}:delay"
-        if self._frontier.key(path) in self._frontier.operations:
-            seconds = 1  # recorded, so that what the delay says today does not matter
+        paths = [
+            (f"{path}{{{iteration}}}:delay", f"{wire}-delay")
+            for path, wire in ((site.attempt_path, site.wire), *site.others)
+        ]
+        recorded = [each for each in paths if self._frontier.key(each[0]) in self._frontier.operations]
+        if recorded:
+            paths, seconds = recorded, 1  # what the delay says today does not matter
         else:
             seconds = math.ceil((yield from self._walker.seconds(delay, site, "delay")))
         if seconds > 0:
             inner = Site(scope, node.name, site.path, site.timeline)
-            yield from pause(self._walker, path, f"{site.wire}-delay", seconds, node, inner)
+            yield from pause(self._walker, *paths[0], seconds, node, inner)
 
     # States that hold states and are on record themselves ------------------------------------------------------------
 

@@ -31,6 +31,9 @@ from durableflow.errors import ServiceError, diagnostic
 from durableflow.source import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from durableflow.operations import Operation
     from durableflow.values import Json, Object
 
 KEY: Final = "$offload"
@@ -178,6 +181,31 @@ class S3Store:
 def is_pointer(value: Json) -> bool:
     """Say whether a value that we recorded ourselves stands for a text in the store (rule 68)."""
     return values.is_object(value) and len(value) == 1 and KEY in value
+
+
+def inflated(operations: Sequence[Operation], get: Callable[[Json], str]) -> list[Operation]:
+    """Return operations with the texts themselves where they have pointers: a record that needs no store.
+
+    Args:
+        operations: of one execution; they are not changed.
+        get: gives the text that a pointer is to.
+
+    Raises:
+        ServiceError: as `get` does.
+    """
+    return [_inflated(operation, get) for operation in operations]
+
+
+def _inflated(operation: Operation, get: Callable[[Json], str]) -> Operation:
+    details = operation.get("StepDetails", {})
+    text = details.get("Result", "")
+    if not text.startswith(_START):
+        return operation
+    return {**operation, "StepDetails": {**details, "Result": get(values.from_text(text))}}
+
+
+_START: Final = f'{{"{KEY}":'
+"""How a pointer begins in a record; every other object with that one key is wrapped there (rule 68)."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------

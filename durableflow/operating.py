@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from durableflow.expressions import Program
     from durableflow.frontier import Steps
-    from durableflow.operations import Operation
+    from durableflow.operations import Operation, StepDetails
     from durableflow.plan import ChildWorkflow, Node, Retrier, Wait, WaitForCallback, WaitForCondition, Work
     from durableflow.scope import Scope, Site, Timeline
     from durableflow.values import Json, Object
@@ -314,6 +314,7 @@ def wait(walker: Walker, node: Wait, site: Site) -> Steps[None]:
     name = site.wire if node.label is None else (yield from walker.label(node.label, site))
     key = frontier.key(site.path)
     operation = frontier.operations.get(key)
+    seconds = 0
     if operation is None:
         # Looked at before it is come past: a wait that costs nothing leaves no operation, in a closed context neither.
         seconds = yield from _wait_seconds(walker, node, site)
@@ -451,7 +452,7 @@ def _polled(
     frontier = walker.frontier
     check = node.check
     key = frontier.key(site.attempt_path)
-    details = operation.get("StepDetails", {}) if operation else {}
+    details: StepDetails = operation.get("StepDetails", {}) if operation else {}
     number = details.get("Attempt", 0) + 1
     before = _Poll.from_text(_fetched(walker, details.get("Result")))
     if before is None:

@@ -432,7 +432,7 @@ class Scope:
         """Return the scope of one iteration of a loop: own paths, shared records and variables."""
         made = self._like()
         made.prefix = f"{site.attempt_path}{{{number}}}/"
-        made.others = tuple(f"{path}{{{number}}}/" for path in site.others)
+        made.others = tuple(f"{path}{{{number}}}/" for path, _ in site.others)
         made.visits = {}
         made.names = {**self.names, "iteration": number}
         return made
@@ -507,8 +507,8 @@ class Scope:
 class Site:
     """One visit of one state: what its templates see, and their common budget (language.md 3, rule 9).
 
-    `path` is that of the visit; `others` are paths that it may have had under former names; `wire` is its Name without
-    a label.
+    `path` is that of the visit, `wire` its Name without a label; `others` are paths and Names that it may have had
+    under former names.
     """
 
     __slots__ = ("_budget", "attempt", "extra", "name", "others", "path", "scope", "timeline", "wire")
@@ -518,7 +518,7 @@ class Site:
         self.name = name
         self.wire = name
         self.path = path
-        self.others: tuple[str, ...] = ()
+        self.others: tuple[tuple[str, str], ...] = ()
         self.timeline = timeline
         self.attempt = 1
         self.extra: Object = {}

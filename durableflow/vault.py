@@ -42,7 +42,8 @@ _NOTHING: Final = re.compile(r"(?!)")
 class Redactor:
     """Replaces the values of secrets by `[secret NAME]`. Thread-safe.
 
-    Found is a value as it is, escaped as in JSON (also in JSON text inside JSON), percent-encoded and in base64.
+    Found is a value as it is, as Python's `repr` shows it, escaped as in JSON (also in JSON text inside JSON),
+    percent-encoded and in base64.
     """
 
     def __init__(self, secrets: Iterable[tuple[str, str]] = ()) -> None:
@@ -92,12 +93,14 @@ def _forms(value: str) -> Iterator[str]:
     """Give what a secret may look like in what is told."""
     parts = {value, *(line for line in value.splitlines() if len(line) >= _LINE_MIN_CHARACTERS)}
     for part in parts:
-        for is_ascii in (True, False):
-            text = part
-            for _ in range(3):  # as it is; in JSON text; in JSON text inside JSON text
-                yield text
-                text = json.dumps(text, ensure_ascii=is_ascii)[1:-1]
         data = part.encode("utf-8", "surrogatepass")
+        # As it is, and as Python shows text and bytes; each of them also in JSON text, and in JSON text inside that.
+        for written in (part, repr(part)[1:-1], ascii(part)[1:-1], repr(data)[2:-1]):
+            for is_ascii in (True, False):
+                text = written
+                for _ in range(3):
+                    yield text
+                    text = json.dumps(text, ensure_ascii=is_ascii)[1:-1]
         yield quote(data, safe="")
         yield quote(data)
         yield quote(data, safe="/:@!$&'()*+,;=-._~?[]")

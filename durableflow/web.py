@@ -55,8 +55,9 @@ CONNECT_SECONDS: Final = 10.0
 """How long one address is given to accept a connection."""
 BODY_MAX_BYTES: Final = 6 * 1024 * 1024
 """Largest response body, unpacked; what the state keeps of it is limited by rule 45."""
-SHOWN_BODY_BYTES: Final = 8 * 1024
-"""How much of a body, and of the headers, an `Http.STATUS` error carries: data of an error are whole or not at all."""
+SHOWN_BODY_BYTES: Final = 6 * 1024
+"""How much of a body, and of the headers, an `Http.STATUS` error carries, as JSON. With every character escaped once
+more they still fit into an error object, whose data are whole or not at all (rule 45)."""
 IDLE_SECONDS: Final = 15.0
 """How long a connection is kept for another request: servers and NAT gateways forget it soon after."""
 IDLE_MAX: Final = 16
@@ -205,8 +206,13 @@ class Request:
 
     @property
     def line(self) -> str:
-        """The request in messages: the method and the URL without its query."""
+        """The method and the URL without its query."""
         return f"{self.method} {self.url.bare}"
+
+    @property
+    def told(self) -> str:
+        """The request as messages show it, at most about 200 characters."""
+        return shown(self.line)
 
     def redirected(self, status: int, location: str) -> Request:
         """Return the request that a redirect asks for.
@@ -217,7 +223,7 @@ class Request:
         try:
             url = Url.of(urljoin(str(self.url), quote(location, safe=_KEPT_IN_URLS + "#", encoding="latin-1")))
         except (Fault, ValueError) as error:
-            raise Fault(CONNECTION_ERROR, f"{self.line} redirects to what is no URL, '{shown(location)}'") from error
+            raise Fault(CONNECTION_ERROR, f"{self.told} redirects to what is no URL, '{shown(location)}'") from error
         method, body, headers = self.method, self.body, dict(self.headers)
         if (status in (301, 302) and method == "POST") or (status == HTTPStatus.SEE_OTHER and method != "HEAD"):
             method, body = "GET", None
@@ -237,7 +243,7 @@ def outcome(request: Request, answer: Object, success: Statuses) -> Json:
     if _is_success(status, success):
         return answer
     phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else ""
-    message = f"{request.line} was answered with {status} {phrase}".rstrip()
+    message = f"{request.told} was answered with {status} {phrase}".rstrip()
     raise Fault(f"Http.{status}", message, {**answer, "headers": _few(answer["headers"]), "body": _cut(answer["body"])})
 
 
@@ -303,7 +309,7 @@ class HttpClient:
             if deadline.is_over:
                 raise _timeout(sent, seconds)
         if is_success and not is_whole:
-            message = f"the response to {sent.line} has more than {BODY_MAX_BYTES:,} bytes"
+            message = f"the response to {sent.told} has more than {BODY_MAX_BYTES:,} bytes"
             raise Fault(faults.DATA_LIMIT, message)
         headers: Object = {name.lower(): value for name, value in response.headers.itermerged()}
         body = _decoded(data, str(headers.get("content-type", "")), sent, is_strict=is_success)
@@ -498,7 +504,7 @@ def _decoded(data: bytes, content_type: str, sent: Request, *, is_strict: bool) 
             return values.from_text(data.decode("utf-8-sig")) if data else None
         except ValueError as error:  # ValueRefusedError and UnicodeDecodeError
             if is_strict:
-                message = f"the response to {sent.line} claims to be JSON and is none: {error}"
+                message = f"the response to {sent.told} claims to be JSON and is none: {error}"
                 raise Fault(faults.RESULT_INVALID, message) from error
     charset = re.search(r"charset\s*=\s*\"?([a-z0-9_.:-]+)", parameters)
     codec = _CHARSETS.get(charset[1] if charset else "utf-8", "utf-8-sig")
@@ -527,7 +533,7 @@ def _failure(error: Exception, sent: Request, deadline: _Deadline, seconds: floa
         case socket.gaierror():
             return Fault(CONNECTION_ERROR, f"host '{shown(sent.url.host)}' cannot be found: {cause.strerror}")
         case zlib.error():
-            return Fault(faults.RESULT_INVALID, f"the response to {sent.line} cannot be unpacked: {cause}")
+            return Fault(faults.RESULT_INVALID, f"the response to {sent.told} cannot be unpacked: {cause}")
         case ssl.SSLCertVerificationError():
             told = f"the certificate is not valid: {cause.verify_message}"
         case ssl.SSLError():
@@ -545,7 +551,7 @@ _MOMENT: Final = 0.01
 
 
 def _timeout(sent: Request, seconds: float) -> Fault:
-    return Fault(faults.TIMEOUT, f"{sent.line} was not answered completely within {seconds:g} s")
+    return Fault(faults.TIMEOUT, f"{sent.told} was not answered completely within {seconds:g} s")
 
 
 # What requests are made of.
@@ -577,11 +583,9 @@ def _headers(headers: Object) -> dict[str, str]:
 
 def _few(headers: Json) -> Json:
     """Return the headers that an error has room for."""
-    left = SHOWN_BODY_BYTES
     kept: Object = {}
-    for name, value in cast("Mapping[str, str]", headers).items():
-        left -= len(name) + len(value)
-        if left < 0:
+    for name, value in cast("Object", headers).items():
+        if _json_bytes({**kept, name: value}) > SHOWN_BODY_BYTES:
             break
         kept[name] = value
     return kept
@@ -589,12 +593,16 @@ def _few(headers: Json) -> Json:
 
 def _cut(body: Json) -> Json:
     """Return a body as it is when an error has room for it, else the beginning of its text."""
-    text = values.to_text(body)
-    if values.size_bytes(text) <= SHOWN_BODY_BYTES:
+    if _json_bytes(body) <= SHOWN_BODY_BYTES:
         return body
-    if isinstance(body, str):
-        text = body
-    return text.encode("utf-8", "replace")[: SHOWN_BODY_BYTES // 2].decode("utf-8", "ignore")
+    text = (body if isinstance(body, str) else values.to_text(body))[:SHOWN_BODY_BYTES]
+    while _json_bytes(text) > SHOWN_BODY_BYTES:  # a character may take several bytes, or an escape
+        text = text[: len(text) * 3 // 4]
+    return text
+
+
+def _json_bytes(value: Json) -> int:
+    return values.size_bytes(values.to_text(value))
 
 
 # Hosts and addresses.

@@ -334,15 +334,13 @@ def _module(name: str, finder: RootFinder) -> ModuleType:
             _near(top, finder.modules()) or "'handlers' in durableflow.yaml names the folders; else the workflow's own"
         )
         raise _import_error("DF520", f"there is no module '{shown(top)}' in {folders}", hint)
-    loaded = sys.modules.get(top)
-    if loaded is not None and not _is_from(loaded, spec):
-        raise _import_error(
-            "DF524",
-            f"module '{shown(top)}' is already loaded from {shown(_file(loaded))}",
-            "give the file or folder another name than an installed package",
-        )
     try:
-        return importlib.import_module(name)
+        _refuse_another(top, spec)
+        module = importlib.import_module(name)
+        # Where folders of handlers and of functions both have a module of this name, the first of them is imported.
+        _refuse_another(top, spec)
+    except HandlerError:
+        raise
     except (Exception, SystemExit) as error:
         missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
         if missing and (name == missing or name.startswith(f"{missing}.")):
@@ -352,6 +350,18 @@ def _module(name: str, finder: RootFinder) -> ModuleType:
             f"importing '{shown(name)}' raised {type(error).__name__}: {shown(message_of(error))}",
             _where(error, finder),
         ) from error
+    else:
+        return module
+
+
+def _refuse_another(top: str, spec: ModuleSpec) -> None:
+    loaded = sys.modules.get(top)
+    if loaded is not None and not _is_from(loaded, spec):
+        raise _import_error(
+            "DF524",
+            f"module '{shown(top)}' is already loaded from {shown(_file(loaded))}",
+            "give the file or folder another name than an installed package or a module of another folder",
+        )
 
 
 def _import_error(code: str, message: str, hint: str | None) -> HandlerError:

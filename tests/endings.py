@@ -1,158 +1,252 @@
-"""However often its invocations die, and wherever: an execution ends the same."""
+"""How the example workflows end: every ending that they have, with what drives it.
+
+Nothing is imported here but the standard library: the official runner's environment reads this file, too.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from durableflow.interpreter import Run
-from durableflow.operations import TERMINAL
-from durableflow.plan import from_json
-from durableflow.work import check_schema
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from worlds import World
-
-    from durableflow.operations import Operation
-
-OUTPUT_MEMBERS = ("Id", "Type", "SubType", "Name", "ParentId", "Status")
-DETAILS = ("StepDetails", "ContextDetails", "ChainedInvokeDetails", "CallbackDetails")
+DECLINED = "POST https://payments.example/charges was answered with 402 Payment Required"
 
 
-class Crash(BaseException):
-    """The process is gone."""
+@dataclass(frozen=True)
+class Refusal:
+    """A callback's answer that says it failed."""
+
+    message: str
+
+
+SILENCE: Final = None
+"""No answer, in time."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How an execution ended that nothing disturbed.
+    """One execution.
 
     Args:
-        world: all that is left of it.
-        output: the last output of its function.
+        workflow: its name.
+        input: its input.
+        operations: how many operations there are in the end, the EXECUTION one aside.
+        output: of an execution that succeeds.
+        error: type and message of one that fails.
+        seen: what the world outside saw, in this order; None where that has no order.
+        approvals: what the callbacks of `ask` get, one after the other.
+        started: the names of the operations in the order they were made, where that order is told.
+        metered: operations as the platform counts them; None where it is one more than `operations`.
     """
 
-    world: World
-    output: dict[str, Any]
+    workflow: str
+    input: dict[str, Any]
+    operations: int
+    output: Any = None
+    error: tuple[str, str] | None = None
+    seen: tuple[str, ...] | None = None
+    approvals: list[Any] = field(default_factory=list)
+    started: tuple[str, ...] | None = None
+    metered: int | None = None
 
     @property
-    def result(self) -> Any:
-        """The execution's result; it has succeeded."""
-        assert self.output["Status"] == "SUCCEEDED", self.output
-        return json.loads(self.output["Result"])
-
-    @property
-    def error(self) -> tuple[str, str]:
-        """Name and message of the execution's error; it has failed."""
-        assert self.output["Status"] == "FAILED", self.output
-        return self.output["Error"]["ErrorType"], self.output["Error"]["ErrorMessage"]
-
-    @property
-    def paths(self) -> list[str]:
-        """The paths of all operations in the order in which they came to be."""
-        paths = {key: path for path, key in self.world.plan.operation_ids.items()}
-        return [paths[key] for key in list(self.world.service.operations)[1:]]
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all operations in the order in which they came to be."""
-        return [operation.get("Name", "") for operation in list(self.world.service.operations.values())[1:]]
-
-    def operation(self, path: str) -> Operation:
-        """The operation at a path, as it is at the end."""
-        return self.world.service.operations[self.world.plan.operation_ids[path]]
-
-    def parent(self, path: str) -> str | None:
-        """The path of the operation that the one at a path stands in, or None."""
-        paths = {key: path for path, key in self.world.plan.operation_ids.items()}
-        parent = self.operation(path).get("ParentId")
-        return None if parent is None else paths[parent]
+    def status(self) -> str:
+        return "FAILED" if self.error else "SUCCEEDED"
 
 
-def endings(make: Callable[[], World]) -> Ending:
-    """Run an execution to its end, and again with everything that may go wrong on the way; every time it ends the same.
-
-    Its invocations die before and after each checkpoint, in turn and then after every one; its plan is read from JSON
-    and its state comes in small pages; it is invoked once more whenever it is suspended; and what is on record at its
-    end is replayed.
-
-    Args:
-        make: makes the world anew, since what is in it may keep count. Its work may be done twice (at least once).
-    """
-    world = make()
-    ending = Ending(world, _run(world))
-    _replay_of_the_end(ending)
-    checkpoints = range(1, len(world.service.requests) + 1)
-    plans = json.dumps(world.plan.to_json())
-    crashes = [{(number, after)} for number in checkpoints for after in (False, True)]
-    for dies_at in [*crashes, {(number, True) for number in range(1, 10 * len(checkpoints) + 1)}]:
-        disturbed = make()
-        disturbed.plan = from_json(json.loads(plans))
-        disturbed.service.page = 2
-        assert _run(disturbed, dies_at) == ending.output, f"dies at {min(dies_at)}"
-        assert _shape(disturbed) == _shape(world), f"dies at {min(dies_at)}"
-    return ending
+def _order(**changed: Any) -> dict[str, Any]:
+    return {
+        "order_id": "o-1",
+        "items": [{"sku": "tea", "quantity": 3}, {"sku": "kettle"}],
+        "total_cents": 5250,
+        "card_token": "tok_visa",
+        "address": "1 Harbour Street",
+        **changed,
+    }
 
 
-def _run(world: World, dies_at: set[tuple[int, bool]] | None = None) -> dict[str, Any]:
-    left = set(dies_at or ())
-
-    def die(number: int, *reply: Any) -> None:
-        if (number, bool(reply)) in left:
-            left.discard((number, bool(reply)))
-            raise Crash
-
-    world.service.before_checkpoint = world.service.after_checkpoint = die
-
-    def handler(event: dict[str, Any]) -> dict[str, Any]:
-        while True:
-            try:
-                output = world.invoke(event)
-            except Crash:
-                event = world.service.event()
-            else:
-                break
-        if output["Status"] == "PENDING":
-            requests = len(world.service.requests)
-            assert world.invoke(world.service.event()) == output
-            assert len(world.service.requests) == requests, world.service.requests[requests:]
-        return output
-
-    return world.service.run(handler)
+def _expense(amount: int, *approvers: str) -> dict[str, Any]:
+    return {"expense_id": "e-1", "amount": amount, "approvers": list(approvers)}
 
 
-def _replay_of_the_end(ending: Ending) -> None:
-    """What is on record at the end says the same again, and asks for nothing."""
-    world = ending.world
-    if ending.output.get("Result") == "":
-        return  # the result is in an update, which would be made again
-    run = Run(
-        world.plan,
-        execution_arn=world.service.event()["DurableExecutionArn"],
-        env=world.env,
-        check_schema=check_schema,
-        operations_max=world.operations_max,
-    )
-    decision = run.advance(world.service._navigable())
-    assert decision.updates == ()
-    assert decision.calls == ()
-    outcome = decision.outcome
-    if ending.output["Status"] == "SUCCEEDED":
-        assert getattr(outcome, "result", None) == ending.output["Result"], outcome
-    else:
-        assert getattr(outcome, "error", None) == ending.output["Error"], outcome
+def _decided(by: str, *, approved: bool) -> dict[str, Any]:
+    return {"expense_id": "e-1", "approved": approved, "by": by}
 
 
-def _shape(world: World) -> list[Any]:
-    """What is on record, times aside."""
-    shapes: list[Any] = []
-    for operation in world.service.operations.values():
-        shape = {member: operation.get(member) for member in OUTPUT_MEMBERS}
-        # What was still running when the execution ended may have been about to end, or not yet.
-        if operation["Status"] in TERMINAL:
-            shape |= {member: operation.get(member) for member in DETAILS if member in operation}
-        shapes.append(shape)
-    return sorted(shapes, key=lambda shape: str(shape["Id"]))
+_ASKED: Final = ("ask", "ask", "notify")
+REPORT: Final = "the place of the report"
+"""Stands for what holds the execution's id."""
+
+ENDINGS: Final = {
+    # Order fulfilment: three calls and the raced timeout of `ship`; two more where both have to be undone.
+    "an order is fulfilled": Ending(
+        "order_fulfilment",
+        _order(),
+        operations=4,
+        output={"status": "fulfilled", "tracking": "STANDARD-o-1"},
+        seen=("reserve o-1", "charge 5250", "ship o-1"),
+        started=("reserve_stock", "charge_card", "ship", "ship-timeout"),
+    ),
+    "an order whose gateway is away twice": Ending(
+        "order_fulfilment",
+        _order(card_token="tok_flaky"),
+        operations=4,
+        output={"status": "fulfilled", "tracking": "STANDARD-o-1"},
+        seen=("reserve o-1", "charge 5250", "ship o-1"),
+        metered=7,
+    ),
+    "an order that cannot be shipped": Ending(
+        "order_fulfilment",
+        _order(address="Nowhere Lane 5"),
+        operations=6,
+        error=("OrderRejected", "ship failed with AddressUnknown: standard does not deliver to Nowhere Lane 5"),
+        seen=("reserve o-1", "charge 5250", "refund ch_test", "release r-o-1"),
+        started=("reserve_stock", "charge_card", "ship", "ship-timeout", "refund_card", "release_stock"),
+    ),
+    "an order whose card is refused": Ending(
+        "order_fulfilment",
+        _order(card_token="tok_declined"),
+        operations=3,
+        error=(
+            "OrderRejected",
+            f"charge_card failed with Http.402: {DECLINED}",
+        ),
+        seen=("reserve o-1", "release r-o-1"),
+        started=("reserve_stock", "charge_card", "release_stock"),
+    ),
+    "an order of more than there is": Ending(
+        "order_fulfilment",
+        _order(items=[{"sku": "samovar", "quantity": 3}]),
+        operations=1,
+        error=("OrderRejected", "reserve_stock failed with OutOfStock: 3 of samovar ordered, 2 left"),
+        seen=(),
+        started=("reserve_stock",),
+    ),
+    "an order of nothing": Ending(
+        "order_fulfilment",
+        _order(items=[]),
+        operations=0,
+        error=("States.InputInvalid", "the input does not fit the schema: 'items': [] should be non-empty"),
+        seen=(),
+        started=(),
+    ),
+    # Expense approval: three for each person asked, one for the record.
+    "a small expense": Ending(
+        "expense_approval",
+        _expense(100, "ann"),
+        operations=1,
+        output=_decided("policy", approved=True),
+        seen=("record e-1 approved",),
+        started=("record",),
+    ),
+    "an expense that the first approver approves": Ending(
+        "expense_approval",
+        _expense(101, "ann", "bob"),
+        approvals=[{"approved": True, "by": "ann"}],
+        operations=4,
+        output=_decided("ann", approved=True),
+        seen=("ask ann", "record e-1 approved"),
+        started=(*_ASKED, "record"),
+    ),
+    "an expense that the second approver approves": Ending(
+        "expense_approval",
+        _expense(5000, "ann", "bob"),
+        approvals=[SILENCE, {"approved": True, "by": "bob"}],
+        operations=7,
+        output=_decided("bob", approved=True),
+        seen=("ask ann", "ask bob", "record e-1 approved"),
+        started=(*_ASKED, *_ASKED, "record"),
+    ),
+    "an expense that nobody answers": Ending(
+        "expense_approval",
+        _expense(5000, "ann", "bob", "cid"),
+        approvals=[SILENCE],
+        operations=10,
+        output=_decided("nobody answered", approved=False),
+        seen=("ask ann", "ask bob", "ask cid", "record e-1 refused"),
+        started=(*_ASKED, *_ASKED, *_ASKED, "record"),
+    ),
+    "an expense that is rejected": Ending(
+        "expense_approval",
+        _expense(5000, "ann", "bob"),
+        approvals=[{"approved": False, "by": "ann"}],
+        operations=4,
+        output=_decided("ann", approved=False),
+        seen=("ask ann", "record e-1 refused"),
+        started=(*_ASKED, "record"),
+    ),
+    "an expense whose callback reports a failure": Ending(
+        "expense_approval",
+        _expense(5000, "ann", "bob"),
+        approvals=[Refusal("ann has left the company")],
+        operations=4,
+        output=_decided("ann has left the company", approved=False),
+        seen=("ask ann", "record e-1 refused"),
+        started=(*_ASKED, "record"),
+    ),
+    # Thumbnails: the list, the map, the report, and one for each picture.
+    "no pictures": Ending(
+        "thumbnail_batch",
+        {"bucket": "photos", "prefix": "empty/"},
+        operations=1,
+        output={"processed": 0, "failed": 0},
+        seen=("list empty/",),
+        started=("list_images",),
+    ),
+    "one picture of 40 is broken": Ending(
+        "thumbnail_batch",
+        {"bucket": "photos", "prefix": "summer/"},
+        operations=43,
+        output={"processed": 39, "failed": 1, "report": REPORT},
+    ),
+    "a thousand pictures": Ending(
+        "thumbnail_batch",
+        {"bucket": "photos", "prefix": "archive/"},
+        operations=1003,
+        output={"processed": 1000, "failed": 0, "report": REPORT},
+    ),
+    # The nightly job: five with the workflow's timeout, and the polls.
+    "a job that succeeds at the second poll": Ending(
+        "nightly_etl",
+        {"date": "2026-02-01"},
+        operations=5,
+        metered=8,
+        output={"run_id": "jr_2026-02-01", "dashboard": "https://dashboards.example/sales/2026-02-01"},
+        seen=("start 2026-02-01", "draw jr_2026-02-01"),
+    ),
+    "a job that fails": Ending(
+        "nightly_etl",
+        {"date": "2026-02-13"},
+        operations=3,
+        metered=6,
+        error=("GlueJobFailed", "FAILED: no space left"),
+        seen=("start 2026-02-13",),
+    ),
+    "a job that does not end": Ending(
+        "nightly_etl",
+        {"date": "2026-02-29"},
+        operations=4,
+        metered=58,
+        error=("EtlTimeout", "no result in time"),
+        seen=("start 2026-02-29", "stop jr_2026-02-29"),
+    ),
+    # Research: two for each turn with tools, one for each use of a tool, one for the answer.
+    "tools are used, one fails, and there is an answer": Ending(
+        "research_loop",
+        {"question": "Compare tea and coffee."},
+        operations=(2 + 3) + (2 + 1) + 1,
+        output={"answer": "A cup of coffee has 2.0213 times the caffeine of a cup of tea.", "tokens": 36_000},
+    ),
+    "a question that is too much for the budget": Ending(
+        "research_loop",
+        {"question": "What is everything?"},
+        operations=5 * (2 + 1),
+        error=("BudgetExceeded", "60000 tokens used, no answer"),
+        seen=tuple(line for turn in range(1, 6) for line in (f"turn {turn}", "tool search")),
+    ),
+    "a question with a budget of its own": Ending(
+        "research_loop",
+        {"question": "What is everything?", "token_budget": 20_000},
+        operations=2 * (2 + 1),
+        error=("BudgetExceeded", "24000 tokens used, no answer"),
+    ),
+}

@@ -700,7 +700,7 @@ def _here(state: State, scope: Scope, name: str, payload: Any, attempt: int, **e
     try:
         if "result" not in answer:
             error = answer["error"]
-            raise Failure(error["name"], error["message"], error.get("data"))
+            raise Failure(error["name"], error["message"], error.get("data"))  # noqa: TRY301 - as work raises it
         result = projected(state, scope, answer["result"], attempt, **extra)
     except Failure as failure:
         failure.is_work = failure.name not in NOT_WORK

@@ -240,7 +240,12 @@ class _Drawing:
             self.maybe(state, "output", 70, lambda: self.template(place))
         elif kind != "fail":
             # By its keys the result of a map or parallel is known to have no 'n'.
-            self.maybe(state, "output", 15, lambda: self.one(RESULT_TEMPLATES[: 4 if kind in ("map", "parallel", "http") else 5]))
+            self.maybe(
+                state,
+                "output",
+                15,
+                lambda: self.one(RESULT_TEMPLATES[: 4 if kind in ("map", "parallel", "http") else 5]),
+            )
         self.maybe(state, "assign", 70 if kind == "pass" else 15, lambda: self.assign(after, "result"))
         self.maybe(state, "result_schema", 4, lambda: self.one(SCHEMAS))
         if kind in ("invoke", "step", "wait"):
@@ -297,9 +302,9 @@ class _Drawing:
         self.maybe(state, "semantics", 10, lambda: self.one(get_args(model.Semantics)))
         self.answer(state["name"])
 
-    def _wait(self, state: Tree, place: Place, _: list[str]) -> None:
+    def _wait(self, state: Tree, _: Place, __: list[str]) -> None:
         if self.chance(85):
-            state["duration"] = self.duration(place)
+            state["duration"] = self.duration()
         else:
             state["until"] = self.one(("2020-01-01T00:00:00Z", "2026-01-01T00:10:00Z", "{{ '2026-01-01T00:20:00Z' }}"))
 
@@ -336,7 +341,7 @@ class _Drawing:
             state["while"] = self.one((f"iteration < {self.number(0, 3)}", self.condition(inside)))
         if way == 2:
             state["until"] = self.one((f"iteration == {self.number(0, 2)}", "result", self.condition(inside)))
-        self.maybe(state, "delay", 20, lambda: self.duration(place))
+        self.maybe(state, "delay", 20, self.duration)
         self.maybe(state, "on_limit", 25, lambda: self.one(("fail", "continue")))
 
     def _pass(self, state: Tree, place: Place, _: list[str]) -> None:
@@ -461,7 +466,7 @@ class _Drawing:
 
     # Templates -------------------------------------------------------------------------------------------------------
 
-    def duration(self, place: Place) -> Any:
+    def duration(self) -> Any:
         return self.one((1, 2, 0, -1, 1.5, "3s", "{{ input.n }}", "{{ vars.n }}", 1, 2, "3s", "{{ input.text }}"))
 
     def assign(self, place: Place, *more: str) -> Tree:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from answering import run, tally
 from evaluator import AmbiguousError, Outcome, World, evaluate
 from features import runnable

@@ -13,12 +13,15 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import pytest
 from memory_service import MemoryService, moment
+from moto import mock_aws
 
 from durableflow import aws
 from durableflow.aws import lambda_handler
+from durableflow.compiler import compile_workflow
 from durableflow.errors import UsageError
 from durableflow.expressions import Program
 from durableflow.plan import ChildWorkflow, Plan, States, Step, Wait, to_bundle
+from durableflow.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +60,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "plan.json").write_text(json.dumps(plan_of("orders").to_json()))
     (tmp_path / "both.json").write_text(json.dumps(to_bundle([plan_of("orders"), plan_of("refunds", payload=4)])))
     monkeypatch.setenv("LAMBDA_TASK_ROOT", str(tmp_path))
-    for variable in (aws.PLAN_VARIABLE, aws.WORKFLOW_VARIABLE, aws.LOG_LEVEL_VARIABLE):
+    for variable in (
+        aws.PLAN_VARIABLE,
+        aws.WORKFLOW_VARIABLE,
+        aws.LOG_LEVEL_VARIABLE,
+        aws.HTTP_ALLOW_VARIABLE,
+        aws.AWS_ALLOW_VARIABLE,
+    ):
         monkeypatch.delenv(variable, raising=False)
     aws._from_environment.cache_clear()
     yield tmp_path
@@ -71,6 +80,68 @@ class Context:
 
 def run(handle: Any, service: MemoryService) -> dict[str, Any]:
     return service.run(lambda event: handle(event, Context()))
+
+
+WORK = """
+durableflow: "1"
+name: work
+secrets: {token: "ssm:/token"}
+states:
+  - name: save
+    type: aws
+    service: ssm
+    action: put_parameter
+    params: {Name: /copy, Value: "{{ secret('token') }}", Type: String}
+    catch: [{errors: [States.Permissions], output: "{{ error.message }}"}]
+  - {name: shown, type: step, handler: "numbers_of_ours:double", payload: "{{ secret('token') }}"}
+  - name: ask
+    type: http
+    url: http://127.0.0.1:9/
+    catch: [{errors: [Http.ConnectionError, States.Permissions], output: "{{ error.name }}"}]
+output: "{{ [states.shown.result, states.save.result, states.ask.result] }}"
+"""
+
+
+class TestWork:
+    @pytest.fixture(autouse=True)
+    def _aws(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "testing")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        with mock_aws():
+            boto3.client("ssm").put_parameter(Name="/token", Value="c4n4ry", Type="SecureString")
+            yield
+
+    def run(self, package: Path, **settings: Any) -> Any:
+        service = MemoryService(time=moment)
+        plan = compile_workflow(Source(name="work.yaml", text=WORK)).plan
+        output = run(lambda_handler(plan, client=service, handlers_root=package, **settings), service)
+        return json.loads(output["Result"])
+
+    def test_aws_secrets_and_requests(self, package: Path) -> None:
+        shown, saved, asked = self.run(package, http_allow=["127.0.0.1:9"])
+        assert shown == "[secret token][secret token]"
+        assert saved["Version"] == 1
+        assert asked == "Http.ConnectionError", "it was tried"
+        assert boto3.client("ssm").get_parameter(Name="/copy")["Parameter"]["Value"] == "c4n4ry"
+
+    def test_the_lists_of_what_is_allowed(self, package: Path) -> None:
+        _, saved, asked = self.run(package, aws_allow=["s3:*"])
+        assert saved == "ssm.put_parameter is not among the actions that the project allows"
+        assert asked == "States.Permissions"
+
+    def test_the_environment_has_the_lists_of_the_functions_own_handler(
+        self, package: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        service = MemoryService(time=moment)
+        plan = compile_workflow(Source(name="work.yaml", text=WORK)).plan
+        (package / "plan.json").write_text(json.dumps(to_bundle([plan])))
+        monkeypatch.setenv(aws.HTTP_ALLOW_VARIABLE, "a.internal, 127.0.0.1:9")
+        monkeypatch.setenv(aws.AWS_ALLOW_VARIABLE, "s3:*")
+        monkeypatch.setattr(aws, "_client", lambda: service)
+        _, saved, asked = json.loads(run(aws.handler, service)["Result"])
+        assert saved == "ssm.put_parameter is not among the actions that the project allows"
+        assert asked == "Http.ConnectionError"
 
 
 class TestWhichPlan:

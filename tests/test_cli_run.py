@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +271,85 @@ def test_closed_standard_error_is_no_reason_to_stop() -> None:
     ran = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, check=False, env=os.environ)
 
     assert (ran.returncode, ran.stdout) == (0, '{\n  "got": {}\n}\n')
+
+
+@pytest.mark.covers("project.actions", "project.http_answers", "project.secrets", "secret.env")
+def test_the_answers_and_secrets_of_the_project_count(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAY_TOKEN", "canary-4711")
+    (tmp_path / "paying.py").write_text(
+        "def charge(request):\n    return {'status': 201, 'body': request['headers']}\n"
+    )
+    (tmp_path / "durableflow.yaml").write_text("""\
+durableflow: "1"
+workflows: [.]
+handlers: [.]
+actions: {"s3:get_object": {result: {Body: hello}}}
+http_answers: {"POST https://pay.example/charges": {python: "paying:charge"}}
+secrets: {token: {env: PAY_TOKEN}}
+""")
+    (tmp_path / "pay.yaml").write_text("""\
+durableflow: "1"
+name: pay
+secrets: {token: "ssm:/pay/token"}
+states:
+  - {name: read, type: aws, service: s3, action: get_object, params: {Bucket: b, Key: k}}
+  - name: charge
+    type: http
+    method: POST
+    url: https://pay.example/charges
+    headers: {X-Token: "{{ secret('token') }}"}
+output: ["{{ states.read.result.Body }}", "{{ states.charge.result.body }}"]
+""")
+
+    assert json.loads(shell("run", "pay.yaml", "--ephemeral").out) == ["hello", {"X-Token": "[secret token]"}]
+
+
+@pytest.mark.covers("project.offload", "offload.threshold", "offload.directory")
+def test_large_results_go_where_the_project_says(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "making.py").write_text("def text(payload):\n    return 'x' * payload['size']\n")
+    (tmp_path / "durableflow.yaml").write_text("""\
+durableflow: "1"
+workflows: [.]
+handlers: [.]
+offload: {threshold: 1KB, directory: large}
+""")
+    (tmp_path / "make.yaml").write_text("""\
+durableflow: "1"
+name: make
+states:
+  - {name: small, type: step, handler: "making:text", payload: {size: 100}}
+  - {name: large, type: step, handler: "making:text", payload: {size: 5000}}
+output: ["{{ states.small.result | length }}", "{{ states.large.result | length }}"]
+""")
+
+    assert json.loads(shell("run", "make.yaml", "--ephemeral").out) == [100, 5000]
+    (kept,) = [file for file in (tmp_path / "large").rglob("*") if file.is_file()]
+    assert kept.stat().st_size >= 5000
+
+
+class Answering(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.covers("project.http", "http_settings.allow")
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_hosts_without_https_are_those_of_the_project(shell: Shell, tmp_path: Path, *, is_allowed: bool) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        allowed = f'http: {{allow: ["{host}"]}}\n' if is_allowed else ""
+        (tmp_path / "durableflow.yaml").write_text(f'durableflow: "1"\nworkflows: [.]\n{allowed}')
+        states = f"[{{name: a, type: http, url: 'http://{host}/', output: '{{{{ result.status }}}}'}}]"
+        (tmp_path / "look.yaml").write_text(f'durableflow: "1"\nname: look\nstates: {states}\n')
+
+        told = json.loads(shell("run", "look.yaml", "--ephemeral", "--json").out)
+
+        server.shutdown()
+    assert (told["output"] if is_allowed else told["error"]["name"]) == (200 if is_allowed else "States.Permissions")

@@ -360,7 +360,7 @@ class TestWithheldTokens:
 
 def run_scripted(service: MemoryService, payloads: list[list[str]]) -> dict[str, Any]:
     """Let one decision hold many updates, as a wide parallel will."""
-    conversation = driver._Conversation(service, ARN, service.event()["CheckpointToken"], lambda *_: None)
+    conversation = driver._Conversation(service, ARN, service.event()["CheckpointToken"], lambda *_: None, None)
     for texts in payloads:
         updates: Any = [
             {"Id": f"s{i}", "Type": "STEP", "SubType": "Step", "Action": "SUCCEED", "Payload": text}

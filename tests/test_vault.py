@@ -27,6 +27,10 @@ VALUE = 'k"e\\y/é 1+&'
         json.dumps,
         lambda value: json.dumps(value, ensure_ascii=False),
         lambda value: json.dumps(json.dumps({"a": value})),
+        repr,
+        ascii,
+        lambda value: json.dumps({"message": f"got {[value]}"}),
+        lambda value: repr(value.encode()),
         lambda value: urllib.parse.quote(value, safe=""),
         urllib.parse.quote,
         lambda value: urllib.parse.urlencode({"a": value}),
@@ -37,7 +41,7 @@ def test_a_secret_is_found_however_it_is_spelled(spelled: Callable[[str], str]) 
     text = spelled(VALUE)
     told = Redactor([("token", VALUE)]).text(f"<{text}>")
     assert "[secret token]" in told
-    assert told.replace("[secret token]", "").strip('<>"a=\\{} :') == ""
+    assert not set("é1+&%") & set(told), "nothing of it is left"
 
 
 def test_values_are_searched_in_texts_keys_and_numbers() -> None:

@@ -183,7 +183,7 @@ def _id_of(service: Service, asked: str, execution: str | None) -> str:
             console.tell(f"  {each['CallbackId']}  {shown(each['Name'])} of execution {each['DurableExecutionName']}")
         if len(found) > _SHOWN_MAX:
             console.tell(f"  and {len(found) - _SHOWN_MAX:,} more")
-        console.tell("hint: give the id, or --execution")
+        console.tell("hint: give the id, the whole name where they differ, or --execution")
         raise console.Ended(console.PROBLEMS)
     one: str = found[0]["CallbackId"]
     return one

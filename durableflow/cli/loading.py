@@ -13,6 +13,7 @@ from durableflow.cli import console
 from durableflow.compiler import to_plan
 from durableflow.decode import decode_workflow
 from durableflow.document import Limits, read_bytes
+from durableflow.errors import Fault, UsageError, diagnostic
 from durableflow.files import read_file
 from durableflow.project import (
     PROJECT_FILE,
@@ -145,11 +146,18 @@ def environment(context: ProjectContext | None, given: Sequence[str]) -> dict[st
 
 
 def secrets(context: ProjectContext | None) -> list[str]:
-    """Return the values of the project's secrets, for whoever has to keep them out of a file."""
-    if context is None:
+    """Return the values of the project's secrets, for whoever has to keep them out of a file.
+
+    Raises:
+        UsageError: DF704, the project's `.env` file cannot be read.
+    """
+    if context is None or not context.project.secrets:
         return []
     names = {name: secret.env for name, secret in context.project.secrets.items()}
-    return [value for _, value in LocalSecrets(names, folder=context.folder).known()]
+    try:
+        return [value for _, value in LocalSecrets(names, folder=context.folder).known()]
+    except Fault as fault:
+        raise UsageError(diagnostic("DF704", fault.message)) from fault
 
 
 def workflow_of(execution: Mapping[str, Any]) -> str:

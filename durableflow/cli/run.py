@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,11 @@ from durableflow.cli.callback import command
 from durableflow.cli.given import json_text
 from durableflow.cli.progress import elapsed, progress
 from durableflow.decision import Failed
-from durableflow.errors import Diagnostic, diagnostic
-from durableflow.interpreter import decide
+from durableflow.errors import Diagnostic, ServiceError, diagnostic
+from durableflow.interpreter import Run
 from durableflow.local.engine import Engine
+from durableflow.local.jobs import OPERATIONS_MAX
+from durableflow.offload import DirectoryStore, inflated
 from durableflow.operations import STEP_RESULT_MAX_BYTES, fault_from_error
 from durableflow.recording import record, to_text
 from durableflow.report import pretty
@@ -142,7 +145,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
             console.tell(f"\ninterrupted; {kept}")
             raise console.Ended(console.INTERRUPTED) from None
         if recording is not None:
-            operations = engine.operations(ended.found["DurableExecutionArn"])
+            operations = _operations(engine, loaded, ended.found["DurableExecutionArn"])
             content = record(
                 loaded.plan,
                 operations,
@@ -249,15 +252,31 @@ def _known(engine: Engine, workflow: str, name: str) -> Mapping[str, Any] | None
 def _failure(engine: Engine, loaded: Loaded, found: Mapping[str, Any]) -> tuple[Diagnostic, str | None]:
     """Return why an execution failed, with the place of the state that did: a replay finds it again."""
     arn: str = found["DurableExecutionArn"]
-    outcome = decide(
-        loaded.plan, engine.operations(arn), execution_arn=arn, env=loaded.env, check_schema=check_schema
-    ).outcome
     error: dict[str, str] = found.get("Error") or {}
-    if isinstance(outcome, Failed) and outcome.error.get("ErrorType") == error.get("ErrorType"):
-        return loaded.located(outcome.problem), outcome.state
+    # Without its large results nothing can be replayed; then the error itself says that they are lost.
+    with suppress(ServiceError):
+        operations = _operations(engine, loaded, arn)
+        operations_max = loaded.context.project.limits.operations if loaded.context else OPERATIONS_MAX
+        run = Run(
+            loaded.plan,
+            execution_arn=arn,
+            env=loaded.env,
+            check_schema=check_schema,
+            operations_max=operations_max,
+        )
+        outcome = run.advance(operations).outcome
+        if isinstance(outcome, Failed) and outcome.error.get("ErrorType") == error.get("ErrorType"):
+            return loaded.located(outcome.problem), outcome.state
     what = {"STOPPED": "stopped", "TIMED_OUT": "timed out"}.get(found["Status"], "failed")
     facts = ": ".join(shown(error[member]) for member in ("ErrorType", "ErrorMessage") if error.get(member))
     return diagnostic("DF502", f"the execution {what}{': ' if facts else ''}{facts}"), None
+
+
+def _operations(engine: Engine, loaded: Loaded, arn: str) -> list[Any]:
+    """Return the operations of an execution, with large results as they are and not as pointers."""
+    operations = engine.operations(arn)
+    folder = loaded.context.offload_folder if loaded.context else None
+    return inflated(operations, DirectoryStore(folder).get) if folder is not None else operations
 
 
 def _again(name: str) -> str:

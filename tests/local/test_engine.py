@@ -447,6 +447,13 @@ def test_an_engine_that_skips_time_does_not_ask_an_owner_that_does_not(folder: P
     assert str(owner.pid) in caught.value.problem.message
 
 
+def test_an_engine_that_may_call_aws_does_not_ask_an_owner_that_may_not(folder: Path, owner: Any) -> None:
+    with pytest.raises(UsageError, match="does not call AWS") as caught:
+        opened(folder, allow_aws=True)
+    assert caught.value.code == "DF762"
+    assert str(owner.pid) in caught.value.problem.message
+
+
 def test_an_engine_in_memory_leaves_nothing_behind(folder: Path) -> None:
     workflow(folder, "order", "- {name: done, type: pass, output: 1}")
     before = sorted(folder.rglob("*"))

@@ -45,6 +45,21 @@ def test_what_was_recorded_is_there_after_a_restart(filled: Path) -> None:
     assert world.history(found["DurableExecutionArn"]) == ["ExecutionStarted", "StepStarted"]
 
 
+def test_calls_are_counted_for_each_answer_of_an_execution_and_over_a_restart(path: Path) -> None:
+    world = World(store=open_store(path))
+    one, two = world.begin(name="order-1"), world.begin(name="order-2")
+
+    def count(arn: str, answer: str, call: str) -> int:
+        return world.service.count_answer(DurableExecutionArn=arn, Answer=answer, Call=call)["Number"]
+
+    asked = [("a", "x:1"), ("a", "y:1"), ("a", "x:1"), ("b", "x:1"), ("a", "x:2")]
+    assert [count(one.arn, *each) for each in asked] == [0, 1, 0, 0, 2]
+    assert count(two.arn, "a", "x:1") == 0
+    world.store.close()
+    world = World(store=open_store(path))
+    assert [count(one.arn, *each) for each in [("a", "x:2"), ("a", "z:1")]] == [2, 3]
+
+
 @pytest.mark.parametrize("durability", ["normal", "full"])
 def test_durability_is_a_choice(path: Path, durability: Any) -> None:
     store = open_store(path, durability=durability)

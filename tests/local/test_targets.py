@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ import pytest
 from durableflow.errors import UsageError, WorkflowError
 from durableflow.local.jobs import Function, Job
 from durableflow.local.targets import Targets, version
-from durableflow.local.workers import Command, Durable, End, Fixed, Python
+from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Fixed, Python
 from durableflow.project import load_project
 
 if TYPE_CHECKING:
@@ -264,3 +265,42 @@ def test_a_job_whose_function_has_gone_is_an_error(project: ProjectContext) -> N
     assert isinstance(task, Fixed)
     assert task.end.error is not None
     assert task.end.error["ErrorType"] == "ResourceNotFoundException"
+
+
+# What a worker process does calls with.
+
+TOOLS = """
+    durableflow: "1"
+    secrets: {token: {env: PAY_TOKEN}}
+    http: {allow: ["127.0.0.1:9000"]}
+    aws: {allow: ["s3:*"]}
+    actions: {"dynamodb:put_item": [{result: {}}, {error: {name: Busy}}]}
+    http_answers: {"GET https://a.example/": {python: "answers:get"}}
+"""
+
+
+def test_a_worker_process_is_told_of_answers_lists_and_the_names_of_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAY_TOKEN", "c4n4ry")
+    targets = Targets(made(tmp_path, TOOLS, order=WORKFLOW), allow_aws=True)
+    environment = targets.workflow("order").environment
+    assert json.loads(environment.tools) == {
+        "actions": {
+            "dynamodb:put_item": [{"result": {}}, {"error": {"name": "Busy", "message": "", "data": None}}],
+        },
+        "http_answers": {"GET https://a.example/": {"python": "answers:get"}},
+        "http_allow": ["127.0.0.1:9000"],
+        "aws_allow": ["s3:*"],
+        "allow_aws": True,
+        "secrets": {"token": "PAY_TOKEN"},
+        "folder": str(tmp_path),
+    }
+
+
+def test_without_a_project_there_are_no_answers_and_no_secrets(tmp_path: Path) -> None:
+    plan = Targets(made(tmp_path, order=WORKFLOW)).workflow("order").plan
+    targets = Targets(allow_aws=True)
+    targets.register(plan, tmp_path)
+    tools = json.loads(targets.workflow("order").environment.tools)
+    assert tools == {**json.loads(NO_TOOLS), "allow_aws": True}

@@ -2,7 +2,7 @@
 
 A document is what `read_document` would make of a file: plain JSON data. Beside its shape it keeps what every rule asks
 for: names are unique in the file, `next` names a later sibling or `end`, `compensate` stands only where it may, and
-templates read nothing but `input` and `context.execution.id`.
+templates read nothing but `input` and `context.execution.id`. No workflow has itself inline: names of others are longer.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ WORK_FIELDS: dict[str, Callable[[], st.SearchStrategy[Object]]] = {
         },
     ),
     "workflow": lambda: st.fixed_dictionaries(
-        {"workflow": names}, optional={"payload": values, "mode": st.sampled_from(["child", "inline"])}
+        {"workflow": names.map("{}_as_child".format)},
+        optional={"payload": values, "mode": st.sampled_from(["child", "inline"])},
     ),
 }
 

@@ -468,8 +468,7 @@ def test_rule_37_an_item_name_is_printable_ascii_and_cut_at_256() -> None:
 
 def undoing(text: str, *, fails: tuple[str, ...] = (), **more: Any) -> tuple[list[str], Any]:
     """The names that a workflow called, in order, and how it ended; `do NAME` and `undo NAME` in it are expanded."""
-    for name in [word.rstrip(",]}") for word in text.split("do ")[1:]]:
-        name = name.split()[0].rstrip(",]}")
+    for name in [word.split()[0].rstrip(",]}") for word in text.split("do ")[1:]]:
         text = text.replace(
             f"do {name}",
             f"name: {name}, type: invoke, function: f, payload: {name}, "
