@@ -516,7 +516,7 @@ def attempts(state: State, scope: Scope) -> str | None:
         inner = replace(scope, undo=[])
         try:
             done = run(state, inner, attempt)
-            if is_scope:
+            if state["type"] not in IN_PLACE:
                 finish(state, scope, done, attempt)
             break
         except Failure as failure:
@@ -535,7 +535,7 @@ def attempts(state: State, scope: Scope) -> str | None:
             scope.clock.is_exact &= least == most
         finally:
             scope.undo.extend(inner.undo)
-    if not is_scope:
+    if state["type"] in IN_PLACE:
         try:
             finish(state, scope, done, attempt)
         except Failure as failure:
@@ -620,31 +620,20 @@ def _delay(retriers: list[State], scope: Scope, failure: Failure, attempt: int, 
 # Work ----------------------------------------------------------------------------------------------------------------
 
 
-def _argument(scope: Scope, template: Any, attempt: int, *, is_text: bool = False, is_final: bool = True) -> Any:
-    """Evaluate an argument; where it has no value nothing is started, and nothing can be tried again."""
-    try:
-        return (text if is_text else value)(scope, template, attempt=attempt)
-    except Failure as failure:
-        failure.is_final = is_final
-        raise
-
-
 def _limit(state: State, scope: Scope) -> Any:
     return state.get("timeout", scope.workflow.get("defaults", {}).get("timeout"))
 
 
 def invoke(state: State, scope: Scope, attempt: int) -> Done:
-    function = _argument(scope, state["function"], attempt, is_text=True)
+    function = text(scope, state["function"], attempt=attempt)
     if "allow" in state and not any(fnmatchcase(function, glob) for glob in state["allow"]):
-        refused = Failure("States.Permissions", "not allowed")
-        refused.is_final = True
-        raise refused
-    payload = _argument(scope, state.get("payload", {}), attempt)  # without one it gets {} (rule 10)
+        raise Failure("States.Permissions", "not allowed")
+    payload = value(scope, state.get("payload", {}), attempt=attempt)  # without one it gets {} (rule 10)
     return Done(raw=_elsewhere(state, scope, "invoke", function, payload))
 
 
 def child(state: State, scope: Scope, attempt: int) -> Done:
-    payload = _argument(scope, state.get("payload", {}), attempt)
+    payload = value(scope, state.get("payload", {}), attempt=attempt)
     if state.get("mode") == "inline":
         return Done(raw=timed(scope, _limit(state, scope), lambda: _inline(state, scope, payload)))
     return Done(raw=_elsewhere(state, scope, "workflow", state["workflow"], payload))
@@ -696,7 +685,11 @@ def in_place(state: State, scope: Scope, attempt: int) -> Done:
         "aws": lambda: state.get("params", {}),
         "http": lambda: {key: state[key] for key in ("method", "url", "headers", "query", "body") if key in state},
     }[state["type"]]()
-    payload = _argument(scope, payload, attempt, is_final=attempt == 1)
+    try:
+        payload = value(scope, payload, attempt=attempt)
+    except Failure as failure:
+        failure.is_final = attempt == 1
+        raise
     return Done(raw=_here(state, scope, state["name"], payload, attempt))
 
 

@@ -158,14 +158,14 @@ class _Drawing:
             workflow["output"] = {"vars": everything, "x": self.template(after)}
         self.maybe(workflow, "output_schema", 5, lambda: self.one(SCHEMAS))
         workflow["vars"] = {"n": self.one((0, 1, "{{ input.n }}")), "v": self.one((None, 1, {"n": 1})), "c": 0}
-        if "w" in self.variables and not _assigns(workflow, "w"):
+        if "w" in self.variables:
             workflow["vars"]["w"] = None
         if self.policies:
             workflow["retry_policies"] = self.policies
         return Case(workflow=workflow, given=INPUT, answers=self.answers, workflows=self.others)
 
     def defaults(self) -> Tree:
-        made: Tree = {"retry": self.retriers(Place(), "step")}
+        made: Tree = {"retry": self.retriers(Place())}
         if self.has("timeout:invoke") and self.has("timeout:step"):
             self.maybe(made, "timeout", 20, self.limit)
         return made
@@ -253,7 +253,7 @@ class _Drawing:
         self.maybe(state, "description", 3, lambda: "drawn")
         self.maybe(state, "catch", 40 if kind in _FAILING else 15, lambda: self.catchers(after))
         if kind not in ("wait", "pass", "succeed", "fail") and self.has(f"retry:{kind}"):
-            self.maybe(state, "retry", 25, lambda: self.policy(after, kind))
+            self.maybe(state, "retry", 25, lambda: self.policy(after))
         if self.has(f"timeout:{kind}"):
             self.maybe(state, "timeout", 15, self.limit)
         if self.has("renamed_from"):
@@ -382,7 +382,7 @@ class _Drawing:
     def _wait_for_condition(self, state: Tree, place: Place, _: list[str]) -> None:
         check: Tree = {"type": "step", "handler": "handlers:work", "payload": self.payload(place)}
         self.maybe(check, "output", 30, lambda: self.one(RESULT_TEMPLATES))
-        self.maybe(check, "retry", 40, lambda: self.retriers(place, "step"))
+        self.maybe(check, "retry", 40, lambda: self.retriers(place))
         state |= {"check": check, "until": self.one(("result", "result == 1", "context.state.attempt == 3"))}
         self.maybe(state, "initial", 20, lambda: self.template(place))
         self.maybe(state, "interval", 60, lambda: self.one((1, "5s", "{{ input.n }}")))
@@ -434,19 +434,19 @@ class _Drawing:
         self.maybe(made, "output", 30, lambda: self.template(place))
         return made
 
-    def policy(self, place: Place, kind: str) -> Any:
+    def policy(self, place: Place) -> Any:
         if not self.chance(20):
-            return self.retriers(place, kind)
+            return self.retriers(place)
         name = f"policy{len(self.policies)}"
-        self.policies[name] = self.retriers(Place(), kind)
+        self.policies[name] = self.retriers(Place())
         return name
 
-    def retriers(self, place: Place, kind: str) -> list[Tree]:
-        return [self.retrier(place, kind) for _ in range(self.number(0, 2))]
+    def retriers(self, place: Place) -> list[Tree]:
+        return [self.retrier(place) for _ in range(self.number(0, 2))]
 
-    def retrier(self, place: Place, kind: str) -> Tree:
+    def retrier(self, place: Place) -> Tree:
         made: Tree = {"jitter": self.one(("none", "none", *get_args(model.Jitter)))}
-        self.maybe(made, "errors", 50, lambda: self.retried(kind))
+        self.maybe(made, "errors", 50, self.retried)
         self.maybe(made, "when", 15, lambda: self.condition(replace(place, names=place.names | {"error"})))
         self.maybe(made, "max_attempts", 60, lambda: self.number(1, 4))
         self.maybe(made, "interval", 40, lambda: self.one((0, 2, "3s", "{{ input.n }}")))
@@ -457,9 +457,9 @@ class _Drawing:
             self.maybe(made, "max_duration", 20, lambda: self.one((1, "4s", 30)))
         return made
 
-    def retried(self, kind: str) -> list[str]:
-        # Only what happens inside a step's own operation can be repeated for an error of a template.
-        return [*self.globs(), *(["States.ResultInvalid"] if kind == "step" and self.chance(20) else [])]
+    def retried(self) -> list[str]:
+        exact = ["States.QueryEvaluationError", "States.ResultInvalid"]  # these are repeated for their names alone
+        return [*self.globs(), *([self.one(exact)] if self.chance(15) else [])]
 
     def limit(self) -> Any:
         return self.one((2, "3s", 20))
@@ -528,12 +528,3 @@ class _Drawing:
             yield "error.attempt if error and error.name[:7] != 'States.' else 0"
             yield "error.status | default('')"
             yield "[error.index, error.branch] if error else []"
-
-
-def _assigns(tree: Any, name: str) -> bool:
-    """Say whether any `assign` in a tree sets a variable."""
-    if isinstance(tree, list):
-        return any(_assigns(inner, name) for inner in tree)
-    if isinstance(tree, dict):
-        return name in tree.get("assign", {}) or any(_assigns(inner, name) for inner in tree.values())
-    return False
