@@ -168,10 +168,9 @@ class _Fan:
             while begun < len(self._slots) and len(self._branches) < limit:
                 self._start(begun, inner)
                 begun += 1
+            if inner.mode is Mode.FROZEN and all(branch.is_over for branch in self._branches.values()):
+                raise Parked  # it was cut off before it was decided
             yield BRANCHES
-            if inner.mode is Mode.FROZEN and not self._ended and all(b.is_over for b in self._branches.values()):
-                # It was cut off before it was decided.
-                raise Parked
         if inner.mode is Mode.FROZEN:
             raise Parked
         losers = [self._branches[index] for index in sorted(self._branches)]

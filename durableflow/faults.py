@@ -185,7 +185,7 @@ def callback_fault(operation: Operation, *, state: str, attempt: int) -> Fault:
         elif reported.data is not None:
             data["data"] = reported.data
         fault = Fault(CALLBACK_FAILED, reported.message, data)
-    fault.origin = Origin(state=state, attempt=attempt, is_work=True)
+    fault.origin = Origin(state=state, attempt=attempt)
     return fault
 
 

@@ -161,6 +161,7 @@ class Frontier:
         self._current: Branch | None = None
         self._metered = 0
         self._asked = 0
+        self._absent: dict[str, Node | Plan] = {}
         self._operations_max = operations_max
         self._hides = False
 
@@ -326,8 +327,8 @@ class Frontier:
         """Come past an operation: return what is recorded under its id, or None where it is to be started.
 
         Raises:
-            ReplayError: something else than the Plan has there (rule 47), or nothing where it must be (rule 79).
-            Parked: the scope was cut off when the operation was open or not there.
+            ReplayError: something else than the Plan has there (rule 47).
+            Parked: the scope was cut off when the operation was open.
         """
         self._paths.append(path)
         if self._current is not None:
@@ -335,9 +336,7 @@ class Frontier:
         operation = self.operations.get(key)
         if operation is None:
             if scope.mode is not Mode.OPEN:
-                if scope.mode is Mode.FROZEN:
-                    raise Parked
-                raise self._not_there(key, kinds, name, node)
+                self._absent[key] = node
             return None
         self._unvisited.discard(key)
         if operation["Type"] != kinds[0] or operation.get("SubType") != kinds[1] or operation.get("Name") != name:
@@ -373,12 +372,19 @@ class Frontier:
 
         Raises:
             Fault: States.OperationLimitExceeded, it would be one operation too many (rule 76).
+            ReplayError: it would start something in a context that has finished without it (rule 79).
+            Parked: it would start something in a scope that was cut off before it was there.
         """
         parent_id = scope.parent_id
         operation = self.operations.get(key)
         if operation is not None:
             parent_id = operation.get("ParentId")
         elif key not in self._started:
+            # Only here: what has no arguments, for instance, never had an operation, and its fault is what counts.
+            if scope.mode is Mode.FROZEN:
+                raise Parked
+            if scope.mode is Mode.CLOSED:
+                raise self._not_there(key, kinds, name, self._absent[key])
             if (fault := self.exceeded(scope)) is not None:
                 raise fault
             self._asked += 1

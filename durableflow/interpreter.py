@@ -378,11 +378,15 @@ class Run:
         scope = site.scope.naming(error=error)
         for catcher in node.catch:
             handler = Site(scope, node.name, site.path, site.timeline)
-            if not (yield from self._catches(catcher, fault, handler)):
-                continue
-            record = Record("caught", timeline=site.timeline, error=error)
-            scope.records[node.name] = record
-            yield from self._handle(catcher, handler, record)
+            try:
+                if not (yield from self._catches(catcher, fault, handler)):
+                    continue
+                record = Record("caught", timeline=site.timeline, error=error)
+                scope.records[node.name] = record
+                yield from self._handle(catcher, handler, record)
+            except Fault as raised:
+                # Of the catcher's own templates; what its states raise says itself where it comes from.
+                raise raised if raised.origin.state else raised.having(state=node.name, attempt=site.attempt) from None
             return catcher.next
         scope.records[node.name] = Record("failed", timeline=site.timeline, error=error)
         raise fault

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from durableflow.expressions import Program
     from durableflow.frontier import Steps
-    from durableflow.operations import Operation, StepDetails
+    from durableflow.operations import ErrorObject, Operation, StepDetails
     from durableflow.plan import ChildWorkflow, Node, Retrier, Wait, WaitForCallback, WaitForCondition, Work
     from durableflow.scope import Scope, Site, Timeline
     from durableflow.values import Json, Object
@@ -278,7 +278,12 @@ def _attempt_failed(
     fault = faults.step_fault(error, state=node.name, attempt=site.attempt)
     operation = frontier.operations.get(key)
     elapsed = elapsed_seconds(operation.get("StartTimestamp") if operation else None, completion.ended_at)
-    delay = yield from walker.retry_seconds(node.retry, fault, site, key=key, elapsed_seconds=elapsed)
+    try:
+        delay = yield from walker.retry_seconds(node.retry, fault, site, key=key, elapsed_seconds=elapsed)
+    except Fault as raised:
+        # The retrier itself has failed: the attempt is over all the same, and this is what is told of it.
+        error, delay = wire.error_from_fault(raised), None
+        fault = faults.step_fault(error, state=node.name, attempt=site.attempt)
     if delay is not None and (exceeded := frontier.exceeded(site.scope)) is not None:
         # The platform counts a retry as an operation, too.
         error, delay = wire.error_from_fault(exceeded), None
@@ -434,9 +439,7 @@ def _condition(walker: Walker, node: WaitForCondition, site: Site, name: str) ->
                 text = details.get("Result", "null")
             case _:
                 site.timeline.passed(key)
-                raise faults.step_fault(
-                    details.get("Error"), state=node.name, attempt=max(1, details.get("Attempt", 1))
-                )
+                raise _condition_fault(details.get("Error"), node, max(1, details.get("Attempt", 1)))
     site.timeline.passed(key)
     yield from walker.finish(node, site, Lazy(text=text, load=walker.load), key)
 
@@ -505,12 +508,17 @@ def _not_yet(  # noqa: PLR0913, PLR0917 - what is known of a check that did not 
     """Record that it is to be checked again, or raise."""
     frontier = walker.frontier
     key = completion.operation_id
-    left = yield from _seconds_left(walker, node, site, key, completion)
-    if fault is not None:
-        after, delay = yield from _after_failure(walker, node, polling, before, fault, completion, key)
-        text = after.to_text()
-    else:
-        delay, fault = yield from _after_no(walker, node, polling, left)
+    left: float | None = None
+    delay: int | None = None
+    try:
+        left = yield from _seconds_left(walker, node, site, key, completion)
+        if fault is not None:
+            after, delay = yield from _after_failure(walker, node, polling, before, fault, completion, key)
+            text = after.to_text()
+        else:
+            delay, fault = yield from _after_no(walker, node, polling, left)
+    except Fault as raised:
+        delay, fault = None, raised  # of a retrier, an interval or the timeout
     if delay is not None and (exceeded := frontier.exceeded(site.scope)) is not None:
         delay, fault = None, exceeded
     if delay is None or (left is not None and left <= 0):
@@ -625,4 +633,9 @@ def _gave_up(walker: Walker, node: WaitForCondition, site: Site, name: str, numb
     error = wire.error_from_fault(fault)
     frontier.update(key, CONDITION, "FAIL", name, site.scope)["Error"] = error
     site.timeline.passed(key)
-    return faults.step_fault(error, state=node.name, attempt=number)
+    return _condition_fault(error, node, number)
+
+
+def _condition_fault(error: ErrorObject | None, node: WaitForCondition, attempt: int) -> Fault:
+    """Return the fault of a condition as it stands on record; waiting is no work (rule 14)."""
+    return faults.step_fault(error, state=node.name, attempt=attempt).having(is_work=False)

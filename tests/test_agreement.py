@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
 from answering import run, tally
 from evaluator import AmbiguousError, Outcome, World, evaluate
 from features import runnable
+from findings import FINDINGS
 from hypothesis import HealthCheck, assume, given, settings
 from strategies import Case, cases
 
@@ -48,3 +50,8 @@ def _is_concurrent(tree: Any) -> bool:
 @given(cases(runnable()))
 def test_engine_and_evaluator_agree(case: Case) -> None:
     agree(case)
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_what_they_once_disagreed_about(name: str) -> None:
+    agree(FINDINGS[name].case)
