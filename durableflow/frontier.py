@@ -159,7 +159,7 @@ class Frontier:
         self._turn = 0
         self._blocked: dict[str, list[Branch]] = {}
         self._current: Branch | None = None
-        self._metered = 0
+        self._metered: int | None = None
         self._asked = 0
         self._absent: dict[str, Node | Plan] = {}
         self._operations_max = operations_max
@@ -189,7 +189,6 @@ class Frontier:
             raise ValueError("the recorded state has no EXECUTION operation")
         self._unvisited.update(known)
         self._unvisited.discard(execution["Id"])
-        self._metered = sum(map(metered, known.values()))
         return execution
 
     def answered(self, operations: Iterable[Operation], completions: Iterable[Completion]) -> None:
@@ -203,7 +202,8 @@ class Frontier:
             before = self.operations.get(key)
             if before is None and key not in self._started:
                 self._unvisited.add(key)
-            self._metered += metered(operation) - (metered(before) if before else 0)
+            if self._metered is not None:
+                self._metered += metered(operation) - (metered(before) if before else 0)
             self.operations[key] = operation
             self._resume(key)
         for completion in completions:
@@ -403,6 +403,8 @@ class Frontier:
             limit -= min(RESERVED_OPERATIONS, limit // 2)
         key = self.key(LIMIT)
         is_recorded = key in self.operations
+        if self._metered is None:  # not before something new is asked for
+            self._metered = sum(map(metered, self.operations.values()))
         if self._metered + self._asked < limit and (scope.is_reserved or not is_recorded):
             return None
         self._unvisited.discard(key)

@@ -295,7 +295,14 @@ class Run:
                     # Not a generator of its own: every condition of a replay comes by here.
                     if self._frontier.is_unanswered and node.when.reads_time:
                         yield from self._frontier.answers()
-                    if not _is_wanted(node.when, node, site):
+                    try:
+                        is_wanted = node.when.is_true(site.lookup, site.budget)
+                    except EvaluationError as error:
+                        # A state's own catch does not cover its `when` (rule 18).
+                        raise Fault(faults.QUERY_EVALUATION, error.message).having(
+                            state=node.name, attempt=1
+                        ) from error
+                    if not is_wanted:
                         scope.records[node.name] = Record("skipped", timeline=timeline)
                         position += 1
                         continue
@@ -305,13 +312,16 @@ class Run:
                 scope.visits[node.name] = visit
                 target, fault = None, None
                 try:
-                    target = yield from self._visit(node, site)
+                    steps = self._visit(node, site)
+                    # What is on record has no steps any more.
+                    target = (yield from steps) if steps else None
                 except Fault as raised:
                     fault = raised
                 if fault is not None:
                     target = yield from self._caught(node, site, fault)
-                last = scope.records[node.name]
-                if node.compensate is not None and last.status == "succeeded":
+                record: Record = scope.records[node.name]
+                last = record
+                if node.compensate is not None and record.status == "succeeded":
                     scope.undos.add(Undo(node.compensate, scope, node.name))
                 target = target or node.next
                 position = position + 1 if target is None else states.positions[target]
@@ -334,10 +344,12 @@ class Run:
     def _visit(self, node: AnyNode, site: Site) -> Steps[str | None]:  # noqa: C901, PLR0911, PLR0912 - one case for each type
         """Give what runs one state; at its end, that gives where the flow goes unless to the state's `next`."""
         match node:
-            case Step() | Aws() | Http():
+            case Step():  # this and the next by far most often
                 return work(self._walker, node, site)
             case Invoke():
                 return invoke(self._walker, node, site)
+            case Aws() | Http():
+                return work(self._walker, node, site)
             case ChildWorkflow():
                 return (
                     invoke(self._walker, node, site) if node.inline is None else self._inline(node, node.inline, site)
@@ -750,14 +762,6 @@ class Run:
         cause = "" if node.cause is None else to_display((yield from self._walker.value(node.cause, site)))
         data = None if node.data is None else (yield from self._walker.value(node.data, site))
         raise faults.as_recorded(Fault(name, cause, data))
-
-
-def _is_wanted(when: Program, node: Node, site: Site) -> bool:
-    # A state's own catch does not cover its `when` (rule 18).
-    try:
-        return when.is_true(site.lookup, site.budget)
-    except EvaluationError as error:
-        raise Fault(faults.QUERY_EVALUATION, error.message).having(state=node.name, attempt=1) from error
 
 
 def _is_enclosed(node: Choice | Block | Loop) -> bool:

@@ -20,7 +20,7 @@ class Record(View):
         self.fields = fields
         self.asked: list[str | int] = []
 
-    def get(self, key: str | int) -> Any:
+    def __getitem__(self, key: str | int) -> Any:
         self.asked.append(key)
         return self.fields.get(str(key), Undefined(f"the record has no key '{key}'"))
 
