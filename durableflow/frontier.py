@@ -116,7 +116,7 @@ class Branch:
         self.outer = outer
         self.depth: int = outer.depth + 1 if outer else 0
         self.keys: list[str] = []
-        """The operations that it has come to."""
+        """The operations that it has come to and that were not finished."""
 
     def take(self) -> Any:
         """Return what the branch gave.
@@ -147,6 +147,8 @@ class Frontier:
         """Whether updates have been made whose answer has not been seen."""
         self._plan = plan
         self._visited = visited
+        self.is_watched = visited is not None
+        """Whether anybody wants to know what is come past."""
         self.key: Callable[[str], str] = plan.operation_ids.__getitem__
         """The id of the operation at a path."""
         self._unvisited: set[str] = set()
@@ -331,9 +333,9 @@ class Frontier:
             Parked: the scope was cut off when the operation was open.
         """
         self._paths.append(path)
-        if self._current is not None:
-            self._current.keys.append(key)
         operation = self.operations.get(key)
+        if self._current is not None and (operation is None or operation["Status"] not in TERMINAL):
+            self._current.keys.append(key)
         if operation is None:
             if scope.mode is not Mode.OPEN:
                 self._absent[key] = node

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn, assert_never
+from typing import TYPE_CHECKING, Final, NoReturn, assert_never, cast
 
 from durableflow import faults, values
 from durableflow import operations as wire
@@ -277,10 +277,11 @@ class Run:
 
     # A list of states ------------------------------------------------------------------------------------------------
 
-    def _states(  # noqa: C901 - one loop, in line: every state of a replay comes by here
+    def _states(  # noqa: C901, PLR0912, PLR0915 - one loop, in line: every state of a replay comes by here
         self, states: States, scope: Scope, timeline: Timeline
     ) -> Steps[Record | None]:
         """Run a list of states; return the record of the last one that ran and was not skipped."""
+        walker = self._walker
         nodes = states.nodes
         position = 0
         last: Record | None = None
@@ -312,7 +313,15 @@ class Run:
                 scope.visits[node.name] = visit
                 target, fault = None, None
                 try:
-                    steps = self._visit(node, site)
+                    # Most states are one of these two, and telling the types apart is not free.
+                    kind = node.__class__
+                    steps: Steps[str | None]
+                    if kind is Step:
+                        steps = work(walker, cast("Step", node), site)
+                    elif kind is Invoke:
+                        steps = invoke(walker, cast("Invoke", node), site)
+                    else:
+                        steps = self._visit(node, site)
                     # What is on record has no steps any more.
                     target = (yield from steps) if steps else None
                 except Fault as raised:
@@ -344,12 +353,10 @@ class Run:
     def _visit(self, node: AnyNode, site: Site) -> Steps[str | None]:  # noqa: C901, PLR0911, PLR0912 - one case for each type
         """Give what runs one state; at its end, that gives where the flow goes unless to the state's `next`."""
         match node:
-            case Step():  # this and the next by far most often
+            case Step() | Aws() | Http():
                 return work(self._walker, node, site)
             case Invoke():
                 return invoke(self._walker, node, site)
-            case Aws() | Http():
-                return work(self._walker, node, site)
             case ChildWorkflow():
                 return (
                     invoke(self._walker, node, site) if node.inline is None else self._inline(node, node.inline, site)

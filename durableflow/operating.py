@@ -62,7 +62,7 @@ def _attempted(walker: Walker, node: Invoke | ChildWorkflow, site: Site) -> Step
 def _invoke(walker: Walker, node: Invoke | ChildWorkflow, site: Site, name: str) -> Steps[None]:
     """Make one attempt. No generator of its own: on a replay most states end in here."""
     frontier = walker.frontier
-    path = site.attempt_path
+    path = site.path if site.attempt == 1 else site.attempt_path
     key = frontier.key(path)
     if node.timeout is not None:
         work = partial(_invoked_in, walker, node, site, name)
@@ -70,7 +70,8 @@ def _invoke(walker: Walker, node: Invoke | ChildWorkflow, site: Site, name: str)
     operation = frontier.recorded(key, INVOKE, name, node, path, site.scope)
     if operation is None or operation["Status"] not in TERMINAL:
         return _after(walker, node, site, key, _invoked(walker, node, site, name, operation))
-    frontier.see(key, path, operation)
+    if frontier.is_watched:
+        frontier.see(key, path, operation)
     return _invoke_over(walker, node, site, key, operation)
 
 
@@ -190,11 +191,13 @@ def work(walker: Walker, node: Work, site: Site, name: str | None = None) -> Ste
         if node.label is not None:
             return _labelled(walker, node, site, node.label)
         name = site.wire
-    key = walker.frontier.key(site.path)
-    operation = walker.frontier.recorded(key, STEP, name, node, site.path, site.scope)
+    frontier, path = walker.frontier, site.path
+    key = frontier.key(path)
+    operation = frontier.recorded(key, STEP, name, node, path, site.scope)
     if operation is None or operation["Status"] != "SUCCEEDED":
         return _worked(walker, node, site, name, key, operation)
-    walker.frontier.see(key, site.path, operation)
+    if frontier.is_watched:
+        frontier.see(key, path, operation)
     return _work_over(walker, node, site, key, operation.get("StepDetails", _NO_DETAILS))
 
 
