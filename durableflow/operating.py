@@ -18,7 +18,7 @@ from durableflow import faults, retries, values
 from durableflow import operations as wire
 from durableflow.attempts import attempts, elapsed_seconds, ended, started_wait, timed
 from durableflow.decision import Call, Completion
-from durableflow.errors import Fault
+from durableflow.errors import Fault, Origin
 from durableflow.expressions import EvaluationError
 from durableflow.frontier import CALLBACK, CONDITION, INVOKE, STEP, WAIT, incomplete_reply
 from durableflow.library import parse_time
@@ -109,7 +109,7 @@ def _start_invoke(walker: Walker, node: Invoke, site: Site, key: str, name: str)
         raise Fault(faults.QUERY_EVALUATION, f"'{shown(function)}' is no function name or ARN")
     if node.allow and not any(fnmatchcase(function, pattern) for pattern in node.allow):
         message = f"'{shown(function)}' is not among the functions that '{node.name}' allows"
-        raise Fault(faults.PERMISSIONS, message)
+        raise Fault(faults.PERMISSIONS, message, origin=Origin(is_work=True))
     tenant = None if node.tenant_id is None else (yield from walker.text(node.tenant_id, site, "tenant_id"))
     if tenant is not None and not _TENANT_ID.fullmatch(tenant):
         raise Fault(faults.QUERY_EVALUATION, f"'{shown(tenant)}' is no tenant id")
@@ -151,7 +151,8 @@ def _invoke_result(operation: Operation) -> Lazy:
     try:
         return Lazy(values.from_text(text))
     except values.ValueRefusedError as error:
-        raise Fault(faults.RESULT_INVALID, f"Failed to deserialize invoke result: {error}") from error
+        message = f"Failed to deserialize invoke result: {error}"
+        raise Fault(faults.RESULT_INVALID, message, origin=Origin(is_work=True)) from error
 
 
 # step, aws, http -----------------------------------------------------------------------------------------------------
