@@ -202,7 +202,7 @@ def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Opera
         if was_running and node.semantics == "at_most_once":
             completion = Completion(operation_id=key, fault=_interrupted(node, site.attempt))
         else:
-            call = yield from _call(walker, node, site, key)
+            call = yield from _call(walker, node, site, key, name, operation)
             if not was_running:
                 frontier.update(key, STEP, "START", name, site.scope)
             completion = yield from frontier.call(call)
@@ -219,13 +219,15 @@ def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Opera
     return None
 
 
-def _call(walker: Walker, node: Work, site: Site, key: str) -> Steps[Call]:
+def _call(walker: Walker, node: Work, site: Site, key: str, name: str, operation: Operation | None) -> Steps[Call]:
     program = _argument(node)
     names = secrets_in(program)
     declared = site.scope.world.plan.secrets
     timeout = None if node.timeout is None else (yield from walker.seconds(node.timeout, site, "timeout"))
     return Call(
         operation_id=key,
+        operation_name=name,
+        parent_id=site.scope.parent_id if operation is None else operation.get("ParentId"),
         node=node,
         path=site.path,
         payload=None if names else (yield from walker.value(program, site)),
@@ -469,7 +471,7 @@ def _polled(
         if was_running and check.semantics == "at_most_once":
             completion = Completion(operation_id=key, fault=_interrupted(check, number))
         else:
-            call = yield from _call(walker, check, polling, key)
+            call = yield from _call(walker, check, polling, key, name, operation)
             if not was_running:
                 frontier.update(key, CONDITION, "START", name, site.scope)
                 if operation is None and node.timeout is not None:

@@ -11,6 +11,7 @@ import ast
 import json
 import re
 import socket
+import sys
 import threading
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -136,10 +137,13 @@ def closed_port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def handlers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def handlers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("handlers")
     (folder / "handlers_of_names.py").write_text(HANDLERS, encoding="utf-8")
-    return folder
+    finders = list(sys.meta_path)
+    yield folder
+    sys.meta_path[:] = finders
+    sys.modules.pop("handlers_of_names", None)
 
 
 # Cases ---------------------------------------------------------------------------------------------------------------
