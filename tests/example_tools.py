@@ -1,7 +1,6 @@
 """What the example workflows work with, in this process: the functions, handlers and answers of their project.
 
-The official runner's environment reads this file, too: of the project file it needs what `facts` in
-`example_worlds.py` makes of it, which is plain JSON.
+The official runner's environment reads this file, too; what the project file says comes to it as JSON.
 """
 
 from __future__ import annotations
