@@ -84,7 +84,7 @@ ENDINGS: Final = {
         operations=4,
         output={"status": "fulfilled", "tracking": "STANDARD-o-1"},
         seen=("reserve o-1", "charge 5250", "ship o-1"),
-        started=("reserve_stock", "charge_card", "ship", "ship-timeout"),
+        started=("reserve_stock", "charge_card", "ship-timeout", "ship"),
     ),
     "an order whose gateway is away twice": Ending(
         "order_fulfilment",
@@ -100,7 +100,7 @@ ENDINGS: Final = {
         operations=6,
         error=("OrderRejected", "ship failed with AddressUnknown: standard does not deliver to Nowhere Lane 5"),
         seen=("reserve o-1", "charge 5250", "refund ch_test", "release r-o-1"),
-        started=("reserve_stock", "charge_card", "ship", "ship-timeout", "refund_card", "release_stock"),
+        started=("reserve_stock", "charge_card", "ship-timeout", "ship", "refund_card", "release_stock"),
     ),
     "an order whose card is refused": Ending(
         "order_fulfilment",
@@ -125,7 +125,7 @@ ENDINGS: Final = {
         "order_fulfilment",
         _order(items=[]),
         operations=0,
-        error=("States.InputInvalid", "the input does not fit the schema: 'items': [] should be non-empty"),
+        error=("States.InputInvalid", "the input does not fit its schema: 'items': [] should be non-empty"),
         seen=(),
         started=(),
     ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from durableflow import values
 from durableflow.errors import Fault, ServiceError, diagnostic
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 START = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:demo:1/durable-execution/order-1/7f3a"
 
+SILENCE: Final = object()
+"""An answer that does not come."""
+
 Time = Callable[[int], object]
 
 
@@ -61,7 +64,8 @@ class MemoryService:
     Args:
         input: the execution's input, as text.
         targets: what chained invokes start, by function name.
-        answers: what callbacks get, by their Name: in this order, and the last one again and again; a Fault is a failure.
+        answers: what callbacks get, by their Name: in this order, and the last one again and again; a Fault is a failure,
+            SILENCE no answer at all.
         page: operations in a page.
         time: how replies tell times.
         now: epoch milliseconds; only `sleep` moves it on.
@@ -85,6 +89,7 @@ class MemoryService:
     _unseen: dict[str, None] = field(default_factory=dict)
     _started: list[StartTarget] = field(default_factory=list)
     _asked: list[str] = field(default_factory=list)
+    _silent: set[str] = field(default_factory=set)
     _heartbeats: dict[str, int] = field(default_factory=dict)
     _timers: dict[tuple[str, Timer], int] = field(default_factory=dict)
 
@@ -238,9 +243,13 @@ class MemoryService:
 
     def _is_answered(self, key: str) -> bool:
         answers = self.answers.get(self.operations[key].get("Name", ""), [])
-        if not answers or self.operations[key]["Status"] != "STARTED":
+        if not answers or self.operations[key]["Status"] != "STARTED" or key in self._silent:
             return False
-        self.answer(key, answers.pop(0) if len(answers) > 1 else answers[0])
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer is SILENCE:
+            self._silent.add(key)
+            return False
+        self.answer(key, answer)
         return True
 
     def answer(self, key: str, answer: Any) -> None:
@@ -296,4 +305,4 @@ def _is_finished_context(operation: Operation) -> bool:
     return operation["Type"] == "CONTEXT" and operation["Status"] in TERMINAL
 
 
-__all__ = ["ARN", "START", "MemoryService", "moment", "refusal", "seconds"]
+__all__ = ["ARN", "SILENCE", "START", "MemoryService", "moment", "refusal", "seconds"]
