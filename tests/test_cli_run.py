@@ -219,6 +219,14 @@ def test_the_environment_of_the_command_line_wins(shell: Shell, tmp_path: Path) 
     assert shell("run", "e.yaml", "--ephemeral", "--env", "TABLE=given=x").out == '"given=x"\n'
 
 
+def test_one_of_a_thing_is_told_as_one(shell: Shell) -> None:
+    one, more = shell("run", "count.yaml", "--name", "one"), shell("run", "sleep.yaml", "--ephemeral", "--skip-time")
+
+    assert one.err.endswith(": 1 operation, 1 invocation\n")
+    assert more.err.endswith(": 3 operations, 2 invocations\n")
+    assert "  took     1 operation (2 metered), 1 invocation\n" in shell("executions", "show", "one").out
+
+
 def test_waits_are_skipped_and_count_as_waited(shell: Shell) -> None:
     facts = json.loads(shell("run", "sleep.yaml", "--ephemeral", "--skip-time", "--json").out)
 
