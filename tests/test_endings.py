@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["shell"]
 
 THOUSAND = "a thousand pictures"
-IN_MEMORY = [
-    pytest.param(name, marks=[pytest.mark.slow, pytest.mark.timeout(300)] if name == THOUSAND else [])
-    for name in ENDINGS
-]
+
+
+def names(*long: str) -> list[Any]:
+    """Return all endings as parameters, with those that take long among the slow tests."""
+    slow = [pytest.mark.slow, pytest.mark.timeout(300)]
+    return [pytest.param(name, marks=slow if name in long else []) for name in ENDINGS]
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def make(worlds: list[ExampleWorld], tmp_path: Path, monkeypatch: pytest.MonkeyP
     return made
 
 
-@pytest.mark.parametrize("name", IN_MEMORY)
+@pytest.mark.parametrize("name", names(THOUSAND, "a job that does not end"))
 def test_an_example_ends_so_wherever_its_invocations_die(name: str, make: Make, worlds: list[ExampleWorld]) -> None:
     expected = ENDINGS[name]
     first = make(name)
@@ -64,7 +66,7 @@ def test_an_example_ends_so_wherever_its_invocations_die(name: str, make: Make, 
     if expected.error is None:
         assert ending.result == expected_output(expected, "7f3a")
     else:
-        assert ending.error == expected.error
+        expected.check_error(*ending.error)
     assert first.operations == expected.operations
     if expected.started is not None:
         assert ending.names == list(expected.started)
@@ -147,7 +149,8 @@ def check_run(shell: Shell, ending: Ending, journal: Path, *options: str) -> Non
 
     assert facts["status"] == ending.status, ran.err
     assert facts["output"] == expected_output(ending, facts["executionArn"].rpartition("/")[2])
-    assert ((facts["error"]["name"], facts["error"]["message"]) if facts["error"] else None) == ending.error
+    error = facts["error"] or {"name": None, "message": None}
+    ending.check_error(error["name"], error["message"])
     assert facts["operations"] == ending.operations
     assert facts["metered"] == (ending.metered or ending.operations + 1)
     if ending.seen is not None:
@@ -155,7 +158,7 @@ def check_run(shell: Shell, ending: Ending, journal: Path, *options: str) -> Non
     assert ran.code == (0 if ending.error is None else 1)
 
 
-@pytest.mark.parametrize("name", ENDINGS)
+@pytest.mark.parametrize("name", names(THOUSAND))
 def test_an_example_ends_so_on_the_command_line(name: str, shell: Shell, shop: Path, monkeypatch: Any) -> None:
     ending = ENDINGS[name]
     if any(approval is SILENCE or isinstance(approval, Refusal) for approval in ending.approvals):
