@@ -345,7 +345,7 @@ def known() -> dict[str, Name]:
 
 
 def explained(text: str) -> str | None:
-    """Return what there is to say of an error name (of its family, if it has no entry) or group; None for nothing."""
+    """Return what is known of an error name (of its family, where it has no entry) or group; None for nothing."""
     entries = known()
     families = (name for name in entries.values() if name.is_family and not name.name.startswith("<"))
     found = entries.get(text) or next((each for each in families if text.startswith(each.name.partition("<")[0])), None)
