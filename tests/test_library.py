@@ -269,7 +269,7 @@ def test_a_test_holds_or_not(name: str, yes: list[Any], no: list[Any]) -> None:
         ("in", [1], [[2], [1]], True),
         ("in", "b", "abc", True),
         ("in", "a", {"a": 1}, True),
-        ("in", [1], {"a": 1}, False),
+        ("in", 1, {"a": 1}, False),
         ("regex_match", "abc", "a.c", True),
     ],
 )
