@@ -32,6 +32,7 @@ from durableflow.ledger import (
 from durableflow.operations import TERMINAL, Operation, error_from_fault
 
 if TYPE_CHECKING:
+    from durableflow.operations import ChainedInvokeDetails, ErrorObject, OperationStatus
     from durableflow.values import Json
 
 START = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -41,6 +42,15 @@ SILENCE: Final = object()
 """An answer that does not come."""
 
 Time = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a target ends whose end is no value and no Fault: what is on record of it, word for word."""
+
+    status: OperationStatus = "SUCCEEDED"
+    result: str | None = None
+    error: ErrorObject | None = None
 
 
 def seconds(milliseconds: int) -> object:
@@ -63,7 +73,7 @@ class MemoryService:
 
     Args:
         input: the execution's input, as text.
-        targets: what chained invokes start, by function name.
+        targets: what chained invokes start, by function name; they give a value or an Ended, or raise a Fault.
         answers: what callbacks get, by their Name: in this order, and the last one again and again; a Fault is a failure,
             SILENCE no answer at all.
         page: operations in a page.
@@ -271,11 +281,23 @@ class MemoryService:
     def _end(self, start: StartTarget) -> None:
         operation = self.operations[start.operation_id]
         try:
-            result: Json = self.targets[start.target.name](values.from_text(start.payload))
-            changes = settle(operation, "success", now=self.now, result=values.to_text(result))
+            result: Json | Ended = self.targets[start.target.name](values.from_text(start.payload))
+            if isinstance(result, Ended):
+                changes = self._ended_as(operation, result)
+            else:
+                changes = settle(operation, "success", now=self.now, result=values.to_text(result))
         except Fault as fault:
             changes = settle(operation, "failure", now=self.now, error=error_from_fault(fault))
         self._keep(changes)
+
+    def _ended_as(self, operation: Operation, end: Ended) -> Changes:
+        details: ChainedInvokeDetails = {}
+        if end.result is not None:
+            details["Result"] = end.result
+        if end.error is not None:
+            details["Error"] = end.error
+        made: Operation = {**operation, "Status": end.status, "EndTimestamp": self.now, "ChainedInvokeDetails": details}
+        return Changes(operations=(made,), effects=(Disarm(operation_id=made["Id"]),))
 
     def sleep(self) -> bool:
         """Move the clock to the next timer and let it ring; say whether there was one."""
@@ -305,4 +327,4 @@ def _is_finished_context(operation: Operation) -> bool:
     return operation["Type"] == "CONTEXT" and operation["Status"] in TERMINAL
 
 
-__all__ = ["ARN", "SILENCE", "START", "MemoryService", "moment", "refusal", "seconds"]
+__all__ = ["ARN", "SILENCE", "START", "Ended", "MemoryService", "moment", "refusal", "seconds"]
