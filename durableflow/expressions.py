@@ -78,20 +78,13 @@ Lookup: TypeAlias = Callable[[str], Any]
 
 
 class View:
-    """Run-time data that is decoded only where it is read: `states`, the record of a state, `context`.
-
-    `view[key]` is `view.get(key)`, so that paths need not ask what they walk through; a View that is read often names
-    its `get` as its `__getitem__`.
-    """
+    """Run-time data that is decoded only where it is read: `states`, the record of a state, `context`."""
 
     __slots__ = ()
 
-    def get(self, key: str | int) -> Any:
-        """Return the value, View or Undefined under `key`."""
+    def __getitem__(self, key: Any) -> Any:
+        """Return the value, View or Undefined under a key, which is text or an integer."""
         raise NotImplementedError
-
-    def __getitem__(self, key: str | int) -> Any:
-        return self.get(key)
 
     def to_json(self) -> Json:
         """Return everything in it, for where the whole is used as a value."""
@@ -386,7 +379,7 @@ def _local(name: str, otherwise: Tree | None) -> _Run:
 def _into(found: Any, key: str | int, base: Tree) -> Any:
     """Take one step of a path, where it is not simply a key in an object."""
     if isinstance(found, View):
-        return found.get(key)
+        return found[key]
     if isinstance(found, Undefined):
         raise EvaluationError(found.why)
     return step_into(found, key, lambda: _spelled(base))
@@ -854,7 +847,7 @@ class _Loop(View):
         self._items = items
         self.index0 = 0
 
-    def get(self, key: str | int) -> object:
+    def __getitem__(self, key: str | int) -> object:
         position, items = self.index0, self._items
         match key:
             case "previtem":

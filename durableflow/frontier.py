@@ -116,7 +116,7 @@ class Branch:
         self.outer = outer
         self.depth: int = outer.depth + 1 if outer else 0
         self.keys: list[str] = []
-        """The operations that it has come to."""
+        """The operations that it has come to and that were not finished."""
 
     def take(self) -> Any:
         """Return what the branch gave.
@@ -147,6 +147,8 @@ class Frontier:
         """Whether updates have been made whose answer has not been seen."""
         self._plan = plan
         self._visited = visited
+        self.is_watched = visited is not None
+        """Whether anybody wants to know what is come past."""
         self.key: Callable[[str], str] = plan.operation_ids.__getitem__
         """The id of the operation at a path."""
         self._unvisited: set[str] = set()
@@ -159,7 +161,7 @@ class Frontier:
         self._turn = 0
         self._blocked: dict[str, list[Branch]] = {}
         self._current: Branch | None = None
-        self._metered = 0
+        self._metered: int | None = None
         self._asked = 0
         self._absent: dict[str, Node | Plan] = {}
         self._operations_max = operations_max
@@ -189,7 +191,6 @@ class Frontier:
             raise ValueError("the recorded state has no EXECUTION operation")
         self._unvisited.update(known)
         self._unvisited.discard(execution["Id"])
-        self._metered = sum(map(metered, known.values()))
         return execution
 
     def answered(self, operations: Iterable[Operation], completions: Iterable[Completion]) -> None:
@@ -203,7 +204,8 @@ class Frontier:
             before = self.operations.get(key)
             if before is None and key not in self._started:
                 self._unvisited.add(key)
-            self._metered += metered(operation) - (metered(before) if before else 0)
+            if self._metered is not None:
+                self._metered += metered(operation) - (metered(before) if before else 0)
             self.operations[key] = operation
             self._resume(key)
         for completion in completions:
@@ -331,9 +333,9 @@ class Frontier:
             Parked: the scope was cut off when the operation was open.
         """
         self._paths.append(path)
-        if self._current is not None:
-            self._current.keys.append(key)
         operation = self.operations.get(key)
+        if self._current is not None and (operation is None or operation["Status"] not in TERMINAL):
+            self._current.keys.append(key)
         if operation is None:
             if scope.mode is not Mode.OPEN:
                 self._absent[key] = node
@@ -403,6 +405,8 @@ class Frontier:
             limit -= min(RESERVED_OPERATIONS, limit // 2)
         key = self.key(LIMIT)
         is_recorded = key in self.operations
+        if self._metered is None:  # not before something new is asked for
+            self._metered = sum(map(metered, self.operations.values()))
         if self._metered + self._asked < limit and (scope.is_reserved or not is_recorded):
             return None
         self._unvisited.discard(key)

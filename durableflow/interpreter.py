@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn, assert_never
+from typing import TYPE_CHECKING, Final, NoReturn, assert_never, cast
 
 from durableflow import faults, values
 from durableflow import operations as wire
@@ -277,10 +277,11 @@ class Run:
 
     # A list of states ------------------------------------------------------------------------------------------------
 
-    def _states(  # noqa: C901 - one loop, in line: every state of a replay comes by here
+    def _states(  # noqa: C901, PLR0912, PLR0915 - one loop, in line: every state of a replay comes by here
         self, states: States, scope: Scope, timeline: Timeline
     ) -> Steps[Record | None]:
         """Run a list of states; return the record of the last one that ran and was not skipped."""
+        walker = self._walker
         nodes = states.nodes
         position = 0
         last: Record | None = None
@@ -295,7 +296,14 @@ class Run:
                     # Not a generator of its own: every condition of a replay comes by here.
                     if self._frontier.is_unanswered and node.when.reads_time:
                         yield from self._frontier.answers()
-                    if not _is_wanted(node.when, node, site):
+                    try:
+                        is_wanted = node.when.is_true(site.lookup, site.budget)
+                    except EvaluationError as error:
+                        # A state's own catch does not cover its `when` (rule 18).
+                        raise Fault(faults.QUERY_EVALUATION, error.message).having(
+                            state=node.name, attempt=1
+                        ) from error
+                    if not is_wanted:
                         scope.records[node.name] = Record("skipped", timeline=timeline)
                         position += 1
                         continue
@@ -305,13 +313,24 @@ class Run:
                 scope.visits[node.name] = visit
                 target, fault = None, None
                 try:
-                    target = yield from self._visit(node, site)
+                    # Most states are one of these two, and telling the types apart is not free.
+                    kind = node.__class__
+                    steps: Steps[str | None]
+                    if kind is Step:
+                        steps = work(walker, cast("Step", node), site)
+                    elif kind is Invoke:
+                        steps = invoke(walker, cast("Invoke", node), site)
+                    else:
+                        steps = self._visit(node, site)
+                    # What is on record has no steps any more.
+                    target = (yield from steps) if steps else None
                 except Fault as raised:
                     fault = raised
                 if fault is not None:
                     target = yield from self._caught(node, site, fault)
-                last = scope.records[node.name]
-                if node.compensate is not None and last.status == "succeeded":
+                record: Record = scope.records[node.name]
+                last = record
+                if node.compensate is not None and record.status == "succeeded":
                     scope.undos.add(Undo(node.compensate, scope, node.name))
                 target = target or node.next
                 position = position + 1 if target is None else states.positions[target]
@@ -750,14 +769,6 @@ class Run:
         cause = "" if node.cause is None else to_display((yield from self._walker.value(node.cause, site)))
         data = None if node.data is None else (yield from self._walker.value(node.data, site))
         raise faults.as_recorded(Fault(name, cause, data))
-
-
-def _is_wanted(when: Program, node: Node, site: Site) -> bool:
-    # A state's own catch does not cover its `when` (rule 18).
-    try:
-        return when.is_true(site.lookup, site.budget)
-    except EvaluationError as error:
-        raise Fault(faults.QUERY_EVALUATION, error.message).having(state=node.name, attempt=1) from error
 
 
 def _is_enclosed(node: Choice | Block | Loop) -> bool:

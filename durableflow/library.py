@@ -19,7 +19,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias, cast
 
@@ -81,17 +80,16 @@ class Undefined:
         return f"Undefined({self.why!r})"
 
 
-@dataclass(slots=True)
 class Budget:
     """What the templates of one state may still use; shared by all of them, counted down.
 
-    Args:
-        fuel: nodes that may still be visited.
-        size_bytes: bytes of text and containers that may still be newly made.
+    One is made for nearly every state of a replay: until something is taken off it, it has nothing of its own.
     """
 
     fuel: int = FUEL
+    """Nodes that may still be visited."""
     size_bytes: int = SIZE_BYTES
+    """Bytes of text and containers that may still be newly made."""
 
     def spend(self, nodes: int) -> None:
         """Count `nodes` visits.

@@ -18,7 +18,7 @@ from durableflow import faults, retries, values
 from durableflow import operations as wire
 from durableflow.attempts import attempts, elapsed_seconds, ended, started_wait, timed
 from durableflow.decision import Call, Completion
-from durableflow.errors import Fault
+from durableflow.errors import Fault, Origin
 from durableflow.expressions import EvaluationError
 from durableflow.frontier import CALLBACK, CONDITION, INVOKE, STEP, WAIT, incomplete_reply
 from durableflow.library import parse_time
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _FUNCTION_NAME: Final = re.compile(r"[a-zA-Z0-9$_.:\-/]{1,256}")
 _TENANT_ID: Final = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
+_NO_DETAILS: Final[StepDetails] = {}
 
 
 # invoke, workflow as a child -----------------------------------------------------------------------------------------
@@ -48,31 +49,49 @@ _TENANT_ID: Final = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
 
 def invoke(walker: Walker, node: Invoke | ChildWorkflow, site: Site) -> Steps[None]:
     """Start the function, or answer from the record (protocol.md 4.4); a retry is a new operation, `@2`."""
+    if node.label is None and not node.retry:
+        return _invoke(walker, node, site, site.wire)
+    return _attempted(walker, node, site)
+
+
+def _attempted(walker: Walker, node: Invoke | ChildWorkflow, site: Site) -> Steps[None]:
     name = site.wire if node.label is None else (yield from walker.label(node.label, site))
-    if node.retry:
-        yield from attempts(walker, node, site, name, lambda: _invoke(walker, node, site, name))
-    else:
-        yield from _invoke(walker, node, site, name)
+    yield from attempts(walker, node, site, name, lambda: _invoke(walker, node, site, name))
 
 
 def _invoke(walker: Walker, node: Invoke | ChildWorkflow, site: Site, name: str) -> Steps[None]:
+    """Make one attempt. No generator of its own: on a replay most states end in here."""
     frontier = walker.frontier
-    path = site.attempt_path
+    path = site.path if site.attempt == 1 else site.attempt_path
     key = frontier.key(path)
-    if node.timeout is None:
-        operation = frontier.recorded(key, INVOKE, name, node, path, site.scope)
-        if operation is None or operation["Status"] not in TERMINAL:
-            operation = yield from _invoked(walker, node, site, name, operation)
-        else:
-            frontier.see(key, path, operation)
-    else:
+    if node.timeout is not None:
         work = partial(_invoked_in, walker, node, site, name)
-        operation = yield from timed(walker, node.timeout, node, site, name, work, path=path)
+        return _after(walker, node, site, key, timed(walker, node.timeout, node, site, name, work, path=path))
+    operation = frontier.recorded(key, INVOKE, name, node, path, site.scope)
+    if operation is None or operation["Status"] not in TERMINAL:
+        return _after(walker, node, site, key, _invoked(walker, node, site, name, operation))
+    if frontier.is_watched:
+        frontier.see(key, path, operation)
+    return _invoke_over(walker, node, site, key, operation)
+
+
+def _after(walker: Walker, node: Invoke | ChildWorkflow, site: Site, key: str, steps: Steps[Operation]) -> Steps[None]:
+    yield from _invoke_over(walker, node, site, key, (yield from steps))
+
+
+def _invoke_over(
+    walker: Walker, node: Invoke | ChildWorkflow, site: Site, key: str, operation: Operation
+) -> Steps[None]:
+    """Come past a finished invoke.
+
+    Raises:
+        Fault: it did not succeed.
+    """
     site.timeline.passed(key)
     if operation["Status"] != "SUCCEEDED":
         is_workflow = not isinstance(node, Invoke)
         raise faults.invoke_fault(operation, state=node.name, attempt=site.attempt, is_workflow=is_workflow)
-    yield from walker.finish(node, site, _invoke_result(operation), key)
+    return walker.finish(node, site, _invoke_result(operation), key)
 
 
 def _invoked_in(
@@ -109,7 +128,7 @@ def _start_invoke(walker: Walker, node: Invoke, site: Site, key: str, name: str)
         raise Fault(faults.QUERY_EVALUATION, f"'{shown(function)}' is no function name or ARN")
     if node.allow and not any(fnmatchcase(function, pattern) for pattern in node.allow):
         message = f"'{shown(function)}' is not among the functions that '{node.name}' allows"
-        raise Fault(faults.PERMISSIONS, message)
+        raise Fault(faults.PERMISSIONS, message, origin=Origin(is_work=True))
     tenant = None if node.tenant_id is None else (yield from walker.text(node.tenant_id, site, "tenant_id"))
     if tenant is not None and not _TENANT_ID.fullmatch(tenant):
         raise Fault(faults.QUERY_EVALUATION, f"'{shown(tenant)}' is no tenant id")
@@ -151,42 +170,76 @@ def _invoke_result(operation: Operation) -> Lazy:
     try:
         return Lazy(values.from_text(text))
     except values.ValueRefusedError as error:
-        raise Fault(faults.RESULT_INVALID, f"Failed to deserialize invoke result: {error}") from error
+        message = f"Failed to deserialize invoke result: {error}"
+        raise Fault(faults.RESULT_INVALID, message, origin=Origin(is_work=True)) from error
 
 
 # step, aws, http -----------------------------------------------------------------------------------------------------
 
 
-def work(walker: Walker, node: Work, site: Site) -> Steps[None]:
-    """Have the work done, or answer from the record; retries happen in place (protocol.md 5.1)."""
+def work(walker: Walker, node: Work, site: Site, name: str | None = None) -> Steps[None]:
+    """Have the work done, or answer from the record; retries happen in place (protocol.md 5.1).
+
+    No generator of its own: on a replay most states end in here.
+
+    Args:
+        walker: what the constructs share.
+        node: the state.
+        site: its visit.
+        name: its Name, where that is known already.
+    """
+    if name is None:
+        if node.label is not None:
+            return _labelled(walker, node, site, node.label)
+        name = site.wire
+    frontier, path = walker.frontier, site.path
+    key = frontier.key(path)
+    operation = frontier.recorded(key, STEP, name, node, path, site.scope)
+    if operation is None or operation["Status"] != "SUCCEEDED":
+        return _worked(walker, node, site, name, key, operation)
+    if frontier.is_watched:
+        frontier.see(key, path, operation)
+    return _work_over(walker, node, site, key, operation.get("StepDetails", _NO_DETAILS))
+
+
+def _labelled(walker: Walker, node: Work, site: Site, label: Program) -> Steps[None]:
+    yield from work(walker, node, site, (yield from walker.label(label, site)))
+
+
+def _work_over(walker: Walker, node: Work, site: Site, key: str, details: StepDetails) -> Steps[None]:
+    """Come past work that has succeeded."""
+    site.timeline.passed(key)
+    site.attempt = details.get("Attempt", 1) or 1
+    if node.assign:
+        site.renew()
+    result = Lazy(text=details["Result"], load=walker.load) if "Result" in details else NULL
+    return walker.keep(node, site, result, key)
+
+
+def _worked(walker: Walker, node: Work, site: Site, name: str, key: str, operation: Operation | None) -> Steps[None]:
+    """Make attempts until one succeeds."""
     frontier = walker.frontier
-    name = site.wire if node.label is None else (yield from walker.label(node.label, site))
-    key = frontier.key(site.path)
-    result: Lazy | None = None
-    while result is None:
-        operation = frontier.recorded(key, STEP, name, node, site.path, site.scope)
+    while operation is None or operation["Status"] != "SUCCEEDED":
         if operation is None or operation["Status"] in ("STARTED", "READY"):
-            result = yield from _attempt(walker, node, site, name, operation)
-            continue
-        frontier.see(key, site.path, operation)
-        details = operation.get("StepDetails", {})
-        match operation["Status"]:
-            case "PENDING":
-                yield key
-            case "SUCCEEDED":
-                site.attempt = max(1, details.get("Attempt", 1))
-                result = Lazy(text=details["Result"], load=walker.load) if "Result" in details else NULL
-            case _:
+            text = yield from _attempt(walker, node, site, name, operation)
+            if text is not None:
+                yield from _work_over(walker, node, site, key, {"Attempt": site.attempt, "Result": text})
+                return
+        else:
+            frontier.see(key, site.path, operation)
+            if operation["Status"] != "PENDING":
                 site.timeline.passed(key)
+                details = operation.get("StepDetails", _NO_DETAILS)
                 site.attempt = max(1, details.get("Attempt", 1))
                 raise faults.step_fault(details.get("Error"), state=node.name, attempt=site.attempt)
-    site.timeline.passed(key)
-    site.renew()
-    yield from walker.keep(node, site, result, key)
+            yield key
+        operation = frontier.recorded(key, STEP, name, node, site.path, site.scope)
+    frontier.see(key, site.path, operation)
+    yield from _work_over(walker, node, site, key, operation.get("StepDetails", _NO_DETAILS))
 
 
-def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Operation | None) -> Steps[Lazy | None]:
-    """Make one attempt; return the stored result, or None when the state is to be looked at again (a retry).
+def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Operation | None) -> Steps[str | None]:
+    """Make one attempt; return the result as stored, or None when the state is to be looked at again (a retry).
 
     Raises:
         Fault: the work has failed for good, and this is recorded; or its payload has no value and nothing is started.
@@ -201,7 +254,7 @@ def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Opera
         if was_running and node.semantics == "at_most_once":
             completion = Completion(operation_id=key, fault=_interrupted(node, site.attempt))
         else:
-            call = yield from _call(walker, node, site, key)
+            call = yield from _call(walker, node, site, key, name, operation)
             if not was_running:
                 frontier.update(key, STEP, "START", name, site.scope)
             completion = yield from frontier.call(call)
@@ -213,18 +266,20 @@ def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Opera
         fault = raised
     else:
         frontier.update(key, STEP, "SUCCEED", name, site.scope)["Payload"] = text
-        return Lazy(text=text)
+        return text
     yield from _attempt_failed(walker, node, site, name, fault, completion)
     return None
 
 
-def _call(walker: Walker, node: Work, site: Site, key: str) -> Steps[Call]:
+def _call(walker: Walker, node: Work, site: Site, key: str, name: str, operation: Operation | None) -> Steps[Call]:
     program = _argument(node)
     names = secrets_in(program)
     declared = site.scope.world.plan.secrets
     timeout = None if node.timeout is None else (yield from walker.seconds(node.timeout, site, "timeout"))
     return Call(
         operation_id=key,
+        operation_name=name,
+        parent_id=site.scope.parent_id if operation is None else operation.get("ParentId"),
         node=node,
         path=site.path,
         payload=None if names else (yield from walker.value(program, site)),
@@ -468,7 +523,7 @@ def _polled(
         if was_running and check.semantics == "at_most_once":
             completion = Completion(operation_id=key, fault=_interrupted(check, number))
         else:
-            call = yield from _call(walker, check, polling, key)
+            call = yield from _call(walker, check, polling, key, name, operation)
             if not was_running:
                 frontier.update(key, CONDITION, "START", name, site.scope)
                 if operation is None and node.timeout is not None:

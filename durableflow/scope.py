@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from enum import Enum
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from durableflow import values
 from durableflow.errors import ReplayError, diagnostic
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from durableflow.values import Json, Object
 
 _STORED_AS_OBJECT: Final = "$value"
+_OURS_BEGIN: Final = '{"$'
 _OURS: Final = frozenset({"$workflow", "$poll", "$error", "$offload", _STORED_AS_OBJECT})
 
 
@@ -44,7 +45,6 @@ def stored_text(value: Json) -> str:
 def stored_value(text: str) -> Json:
     """Return the value that :func:`stored_text` stored."""
     value = values.from_text(text)
-    # Looking at the text first keeps the unwrapping off the hot path.
     if text.startswith('{"$value"') and isinstance(value, dict) and len(value) == 1:
         return value[_STORED_AS_OBJECT]
     return value
@@ -60,17 +60,17 @@ class Lazy:
 
     Args:
         value: the value, when it is known.
-        text: else its recorded text.
+        text: else its recorded text; None as soon as the value is known.
         load: gives the text that a pointer is to, where the recorded text may be one.
     """
 
-    __slots__ = ("_load", "_text", "_value")
+    __slots__ = ("_load", "text", "value")
 
     def __init__(
         self, value: Json = None, *, text: str | None = None, load: Callable[[Json], str] | None = None
     ) -> None:
-        self._value = value
-        self._text = text
+        self.value = value
+        self.text = text
         self._load = load
 
     def get(self) -> Json:
@@ -80,20 +80,22 @@ class Lazy:
             ReplayError: what is recorded under an operation of ours is not JSON.
             ServiceError: what is kept elsewhere cannot be had.
         """
-        if self._text is not None:
-            if is_apart(self._text):
-                self._text = self._fetched(self._text)
+        text = self.text
+        if text is not None:
             try:
-                self._value = stored_value(self._text)
+                # Looking at the text first keeps what is rare off the hot path.
+                self.value = self._special(text) if text.startswith(_OURS_BEGIN) else values.from_text(text)
             except values.ValueRefusedError as error:
                 problem = diagnostic("DF504", f"a recorded result is not JSON: {error}")
                 raise ReplayError(problem, operation_id="", expected=None, recorded=None) from error
-            self._text = None
-        return self._value
+            self.text = None
+        return self.value
 
-    def _fetched(self, text: str) -> str:
+    def _special(self, text: str) -> Json:
+        if not is_apart(text):
+            return stored_value(text)
         if self._load is not None:
-            return self._load(values.from_text(text))
+            return stored_value(self._load(values.from_text(text)))
         problem = diagnostic("DF515", "a result is kept apart, and it is not known where", hint=_OFFLOAD_HINT)
         raise ReplayError(problem, operation_id="", expected=None, recorded=None)
 
@@ -181,11 +183,12 @@ class Record(View):
         self._position = len(timeline.ends)
         self._operation = operation
 
-    def get(self, key: str | int) -> object:  # noqa: PLR0911 - one return for each member
+    def __getitem__(self, key: str | int) -> object:  # noqa: PLR0911 - one return for each member
         """Return a member of the record."""
         match key:
             case "result":  # by far the most often read
-                return self.result.get()
+                result = self.result
+                return result.value if result.text is None else result.get()
             case "status":
                 return self.status
             case "error":
@@ -199,8 +202,6 @@ class Record(View):
                     return self.more[key]
                 members = ", ".join(["result", "status", "error", "started_at", "ended_at", *(self.more or ())])
                 return Undefined(f"this state has no '{key}' (it has {members})")
-
-    __getitem__ = get
 
     def to_json(self) -> Json:
         """Return the whole record."""
@@ -355,8 +356,7 @@ class Scope:
         prefix: what operation paths in it begin with, such as `think_act{3}/`; empty at the top.
         others: further prefixes under which operations may be recorded, since a scope around was renamed (rule 66).
         parent_id: the nearest enclosing CONTEXT operation, or None.
-        records: the states that have run here, by name.
-        states: what `states` is here.
+        records: the states that have run here, by name; `states` of templates.
         variables: the workflow variables.
         visits: how often each state of this scope has been visited.
         names: what else templates see here: `error`, `iteration`, `item`, …
@@ -379,7 +379,6 @@ class Scope:
         "parent_id",
         "prefix",
         "records",
-        "states",
         "undos",
         "variables",
         "visits",
@@ -391,8 +390,7 @@ class Scope:
         self.prefix = ""
         self.others: tuple[str, ...] = ()
         self.parent_id: str | None = None
-        self.records: dict[str, Record] = {}
-        self.states = StatesView(self.records)
+        self.records = Records()
         self.variables = Variables()
         self.visits: dict[str, int] = {}
         self.names: Object = {}
@@ -410,7 +408,6 @@ class Scope:
         made.others = self.others
         made.parent_id = self.parent_id
         made.records = self.records
-        made.states = self.states
         made.variables = self.variables
         made.visits = self.visits
         made.names = self.names
@@ -452,8 +449,7 @@ class Scope:
         made.prefix = prefix
         made.others = ()
         made.parent_id = parent_id
-        made.records = {}
-        made.states = StatesView(made.records, self.states)
+        made.records = Records(outer=self.records)
         made.variables = Variables(self.variables.values)
         made.visits = {}
         if names:
@@ -477,8 +473,7 @@ class Scope:
         made.mode = self.mode
         made.open_ids = self.open_ids
         made.is_reserved = True
-        made.records = {**undo.scope.records, **undo.records}
-        made.states = StatesView(made.records, undo.scope.states.outer)
+        made.records = Records({**undo.scope.records, **undo.records}, outer=undo.scope.records.outer)
         made.names = {**made.names, "error": error}
         made.undos = Undos()
         return made
@@ -550,7 +545,7 @@ class Site:
         scope = self.scope
         match name:
             case "states":
-                return scope.states
+                return scope.records
             case "input":
                 return scope.world.input
             case "vars":
@@ -575,28 +570,25 @@ class Site:
         return blake2b(f"{execution}\n{self.path}".encode(), digest_size=16).hexdigest()
 
 
-class StatesView(View):
-    """`states`: what has run in this scope and, behind that, in the scopes around it."""
+class Records(dict[Any, Any], View):
+    """The states that have run in a scope, by name: `states` of templates, behind which are those of the scopes around.
 
-    __slots__ = ("_records", "outer")
+    A dictionary, so that a template's way to a record is a look-up and no call.
+    """
 
-    def __init__(self, records: Mapping[str, Record], outer: StatesView | None = None) -> None:
-        self._records = records
+    __slots__ = ("outer",)
+
+    def __init__(self, records: Mapping[str, Record] | None = None, *, outer: Records | None = None) -> None:
+        super().__init__(records or {})
         self.outer = outer
 
-    def get(self, key: str | int) -> object:
-        """Return the record of a state."""
-        record = self._records.get(key) if isinstance(key, str) else None
-        if record is not None:
-            return record
-        return self.outer.get(key) if self.outer else Undefined(f"state '{key}' has not run")
-
-    __getitem__ = get
+    def __missing__(self, key: object) -> object:
+        return Undefined(f"state '{key}' has not run") if self.outer is None else self.outer[key]
 
     def to_json(self) -> Json:
         """Return all records."""
-        outer = cast("Object", self.outer.to_json()) if self.outer else {}
-        return {**outer, **{name: record.to_json() for name, record in self._records.items()}}
+        outer = {} if self.outer is None else cast("Object", self.outer.to_json())
+        return {**outer, **{name: record.to_json() for name, record in self.items()}}
 
 
 class ContextView(View):
@@ -607,7 +599,7 @@ class ContextView(View):
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    def get(self, key: str | int) -> object:
+    def __getitem__(self, key: str | int) -> object:
         """Return a member of `context`."""
         site = self._site
         world = site.scope.world
@@ -628,7 +620,7 @@ class ContextView(View):
     def to_json(self) -> Json:
         """Return all of `context`."""
         keys = ("execution", "workflow", "state", "now", "idempotency_key")
-        return {key: self.get(key) for key in keys}  # type: ignore[misc]
+        return {key: self[key] for key in keys}  # type: ignore[misc]
 
 
 def _execution_value(world: World) -> Object:

@@ -65,13 +65,25 @@ def from_text(text: str) -> Json:
     Raises:
         ValueRefusedError: not JSON, NaN or infinite, an integer out of range, or nested deeper than DEPTH_MAX.
     """
+    size = len(text)
+    # The C scanner recurses; its depth is bounded by the interpreter's recursion limit, which differs between
+    # versions. Counting brackets first makes the limit ours, and the same everywhere.
+    if size > DEPTH_MAX and text.count("[") + text.count("{") > DEPTH_MAX and _depth(text) > DEPTH_MAX:
+        raise ValueRefusedError(f"nested deeper than {DEPTH_MAX} levels")
     try:
-        value: Json = _decode(text)
+        # The scanner alone does for a text without white space around it; replays decode little else.
+        try:
+            value, end = (_scan if size >= _INTEGER_DIGITS_OUTSIDE else _scan_short)(text, 0)
+            if end == size:
+                return value
+        except StopIteration:
+            pass  # nothing begins here; the decoder says so with line and column
+        whole: Json = _decoder.decode(text)
     except json.JSONDecodeError as error:
         raise ValueRefusedError(f"{error.msg} at line {error.lineno} column {error.colno}") from error
     except RecursionError as error:
         raise ValueRefusedError(f"nested deeper than {DEPTH_MAX} levels") from error
-    return value
+    return whole
 
 
 def _integer(digits: str) -> int:
@@ -93,26 +105,19 @@ def _constant(name: str) -> float:
     raise ValueRefusedError(f"{name} is not JSON")
 
 
+_Scan: TypeAlias = "Callable[[str, int], tuple[Json, int]]"
+
+
+def _scanner(decoder: json.JSONDecoder) -> _Scan:
+    # The standard library's own C scanner, which `raw_decode` calls; its stubs leave the attribute out.
+    return decoder.scan_once  # type: ignore[attr-defined, no-any-return]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+
+
 _decoder = json.JSONDecoder(parse_int=_integer, parse_float=_double, parse_constant=_constant)
-# The standard library's own C scanner, which `raw_decode` calls; its stubs leave the attribute out.
-_scan: Callable[[str, int], tuple[Json, int]] = _decoder.scan_once  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
-
-
-def _decode(text: str) -> Json:
-    # The C scanner recurses; its depth is bounded by the interpreter's recursion limit, which differs between
-    # versions. Counting brackets first makes the limit ours, and the same everywhere.
-    if len(text) > DEPTH_MAX and text.count("[") + text.count("{") > DEPTH_MAX and _depth(text) > DEPTH_MAX:
-        raise ValueRefusedError(f"nested deeper than {DEPTH_MAX} levels")
-    # The scanner alone does for a text without white space around it; replays decode little else.
-    try:
-        value, end = _scan(text, 0)
-    except StopIteration:
-        pass  # nothing begins here; the decoder says so with line and column
-    else:
-        if end == len(text):
-            return value
-    whole: Json = _decoder.decode(text)
-    return whole
+_scan = _scanner(_decoder)
+_INTEGER_DIGITS_OUTSIDE = 19
+# No integer of a shorter text can be too large, so none needs to be looked at.
+_scan_short = _scanner(json.JSONDecoder(parse_float=_double, parse_constant=_constant))
 
 
 # A string that is never closed is taken to the end: begun again at each quote in it, it would cost the square.

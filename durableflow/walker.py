@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _NOTHING: Final = cast("Steps[None]", ())
+"""Steps of which there are none: most states of a replay end so, and a generator for each would double the price."""
 
 ChildTarget: TypeAlias = tuple[str, bool]
 """The function that runs a child workflow, and whether it holds several and has to be told which (rule 52)."""
@@ -123,14 +124,13 @@ class Walker:
             site.scope.records[node.name] = Record(
                 "succeeded", raw, timeline=site.timeline, operation=operation, more=more
             )
-            # Most states end here on a replay; a generator that does nothing would double the price.
             return _NOTHING
-        return self._finish(node, site, raw, operation, more)
-
-    def _finish(self, node: Node, site: Site, raw: Lazy, operation: str | None, more: Object | None) -> Steps[None]:
         # What follows an operation is evaluated on every replay, what came before it only once: so they do not share
         # a budget, or a limit could trip in one invocation and not in another.
         site.renew()
+        return self._finish(node, site, raw, operation, more)
+
+    def _finish(self, node: Node, site: Site, raw: Lazy, operation: str | None, more: Object | None) -> Steps[None]:
         result = raw
         if node.output is not None:
             site.extra["result"] = raw.get()
@@ -146,9 +146,11 @@ class Walker:
         site.scope.records[node.name] = Record(
             "succeeded", result, timeline=site.timeline, operation=operation, more=more
         )
-        if node.assign:
-            site.extra["result"] = result.get()
-            yield from self.assign(node.assign, site)
+        return self._assigned(node, site, result) if node.assign else _NOTHING
+
+    def _assigned(self, node: Node, site: Site, result: Lazy) -> Steps[None]:
+        site.extra["result"] = result.get()
+        yield from self.assign(node.assign, site)
 
     def assign(self, programs: Mapping[str, Program], site: Site) -> Steps[None]:
         """Set variables, all from the values before (rule 9)."""

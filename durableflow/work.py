@@ -189,7 +189,8 @@ def step_logger(
         "executionArn": execution_arn,
         "requestId": request_id,
         "operationId": call.operation_id,
-        "operationName": call.node.name,
+        "operationName": call.operation_name,
+        "parentId": call.parent_id,
         "attempt": call.attempt,
     }
     logger_ = logging.getLogger(f"durableflow.handlers.{call.node.name}")

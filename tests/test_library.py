@@ -9,7 +9,9 @@ import pytest
 
 from durableflow.library import (
     FILTERS,
+    FUEL,
     FUNCTIONS,
+    SIZE_BYTES,
     TESTS,
     Budget,
     EvaluationError,
@@ -21,6 +23,12 @@ from durableflow.library import (
 )
 
 ROWS = [{"k": "b", "n": 2}, {"k": "A", "n": 1}, {"k": "a", "n": 3}]
+
+
+def budget(*, fuel: int = FUEL, size_bytes: int = SIZE_BYTES) -> Budget:
+    made = Budget()
+    made.fuel, made.size_bytes = fuel, size_bytes
+    return made
 
 
 def apply(name: str, value: Any, *arguments: Any, budget: Budget | None = None) -> Any:
@@ -455,7 +463,7 @@ def test_a_pattern_with_too_many_ways_through_a_text_is_refused(pattern: str, le
 )
 def test_what_a_filter_makes_is_counted(name: str, value: Any, arguments: tuple[Any, ...]) -> None:
     with pytest.raises(EvaluationError, match="limit 'size'"):
-        apply(name, value, *arguments, budget=Budget(size_bytes=199))
+        apply(name, value, *arguments, budget=budget(size_bytes=199))
 
 
 @pytest.mark.parametrize(
@@ -479,7 +487,7 @@ def test_what_a_filter_makes_is_counted(name: str, value: Any, arguments: tuple[
 )
 def test_what_a_filter_looks_at_is_counted(name: str, value: Any, arguments: tuple[Any, ...]) -> None:
     with pytest.raises(EvaluationError, match="limit 'fuel'"):
-        apply(name, value, *arguments, budget=Budget(fuel=50))
+        apply(name, value, *arguments, budget=budget(fuel=50))
 
 
 def test_a_range_is_counted_before_it_is_made() -> None:
