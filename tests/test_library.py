@@ -286,6 +286,8 @@ def test_a_test_compares_with_its_argument(name: str, value: Any, argument: Any,
         ("lt", {}, {}, "cannot compare an object and an object"),
         ("in", 1, 2, "cannot look for a number in a number"),
         ("in", None, "a", "cannot look for null in text"),
+        ("in", [], {"a": 1}, "cannot look for a list in an object"),
+        ("in", {}, {"a": 1}, "cannot look for an object in an object"),
     ],
 )
 def test_a_test_refuses_in_one_line(name: str, value: Any, argument: Any, why: str) -> None:
