@@ -965,7 +965,7 @@ def _contains(budget: Budget, left: Json, right: Json) -> bool:
             raise EvaluationError(f"cannot look for {kind(left)} in text")
         budget.read(right)
         return left in right
-    if isinstance(right, dict):
+    if isinstance(right, dict) and not isinstance(left, (list, dict)):
         return isinstance(left, str) and left in right
     if not isinstance(right, list):
         raise EvaluationError(f"cannot look for {kind(left)} in {kind(right)}")

@@ -176,12 +176,12 @@ class Walker:
         """
         if not retriers:
             return None
-        site.renew()
-        site.extra["error"] = faults.error_value(fault)
+        # In a site of its own: the state's other templates have the `error` around them, if any.
+        known = site.knowing({"error": faults.error_value(fault)})
         # What a retrier evaluates is asked for by retries.py, which cannot wait.
         if self.frontier.is_unanswered and any(retries.reads_time(retrier) for retrier in retriers):
             yield from self.frontier.answers()
-        retrier = retries.matching(retriers, fault, holds=lambda program: bool(evaluated(program, site)))
+        retrier = retries.matching(retriers, fault, holds=lambda program: bool(evaluated(program, known)))
         if retrier is None:
             return None
         return retries.delay_seconds(
@@ -189,7 +189,7 @@ class Walker:
             site.attempt,
             # With the execution in it, executions that fail together do not come back together.
             seed=f"{site.scope.world.execution['Id']}\n{key}\n{site.attempt}",
-            seconds=lambda program: duration_seconds(evaluated(program, site), "a duration of retry"),
+            seconds=lambda program: duration_seconds(evaluated(program, known), "a duration of retry"),
             elapsed_seconds=elapsed_seconds,
         )
 

@@ -8,28 +8,36 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from crashes import Crash
 from evaluator import Answer, Outcome, World
-from memory_service import START, MemoryService
+from memory_service import ARN, START, MemoryService
 
 from durableflow import values
 from durableflow.compiler import compile_workflow
-from durableflow.decision import Call, Completion
+from durableflow.decision import Call, Completion, Failed, Succeeded
 from durableflow.driver import run_invocation
 from durableflow.errors import Fault
+from durableflow.interpreter import Run
 from durableflow.ledger import Changes, Target, settle
 from durableflow.operations import TERMINAL, error_from_fault
-from durableflow.plan import Http
+from durableflow.plan import Http, from_json
 from durableflow.rules import Known
 from durableflow.source import Source
 from durableflow.work import check_schema
 
 if TYPE_CHECKING:
-    from durableflow.operations import Operation
+    from collections.abc import Sequence
+    from random import Random
+
+    from durableflow.operations import Operation, Update
     from durableflow.plan import Plan
 
 _ENDINGS: dict[str, Any] = {"STOPPED": "stop", "TIMED_OUT": "timeout"}
+_DEATHS = 0.12
+"""How likely a process dies before a checkpoint, and after it."""
 _HELPER = re.compile(r"-backoff-\d+$|-timeout$")
 
 
@@ -52,6 +60,15 @@ class AnsweringService(MemoryService):
 
     def get_durable_execution_state(self, **members: Any) -> dict[str, Any]:
         return _resumed(super().get_durable_execution_state(**members))
+
+    def record(self, updates: Sequence[Update]) -> None:
+        """Apply updates without a checkpoint."""
+        self._keep(self._ledger().apply(updates))
+
+    def changed(self) -> list[Operation]:
+        """Return the operations that have changed since the last time."""
+        changed, self._unseen = list(self._unseen), {}
+        return [self.operations[key] for key in changed]
 
     def _resolve(self, name: str) -> Any:
         return Target(name=name, version="$LATEST")
@@ -149,31 +166,82 @@ def compiled(workflow: dict[str, Any], world: World) -> Plan:
     return compile_workflow(Source(name="drawn.json", text=json.dumps(workflow)), known=known).plan
 
 
-def run(workflow: dict[str, Any], *, given: Any, world: World) -> Outcome:
-    """Run a workflow with everything that it is made of, each invocation a Run of its own; return how it ends."""
+def run(
+    workflow: dict[str, Any], *, given: Any, world: World, crashes: Random | None = None, is_read_back: bool = False
+) -> Outcome:
+    """Run a workflow with everything that it is made of, each invocation a Run of its own; return how it ends.
+
+    Args:
+        workflow: the tree.
+        given: its input.
+        world: the answers.
+        crashes: says at which checkpoints the process dies, before or after them; without it, never.
+        is_read_back: whether each invocation reads the plan from JSON.
+    """
     plan = compiled(workflow, world)
-    work: list[Any] = []
-    service = AnsweringService(input=json.dumps(given), page=1000, world=world, work=work)
+    text = json.dumps(plan.to_json()) if is_read_back else None
+    service = AnsweringService(input=json.dumps(given), page=1000, world=world)
+    if crashes is not None:
+        service.before_checkpoint = service.after_checkpoint = partial(_maybe_die, crashes)
 
     def invoke(event: dict[str, Any]) -> dict[str, Any]:
-        return run_invocation(
-            event,
-            plan=plan,
-            service=service,
-            worker=Worker(service),
-            env=world.env,
-            check_schema=check_schema,
-            clock_ms=lambda: service.now,
-            log=lambda *_: None,
-        )
+        while True:
+            try:
+                return run_invocation(
+                    event,
+                    plan=plan if text is None else from_json(json.loads(text)),
+                    service=service,
+                    worker=Worker(service),
+                    env=world.env,
+                    check_schema=check_schema,
+                    clock_ms=lambda: service.now,
+                    log=lambda *_: None,
+                )
+            except Crash:
+                event = service.event()
 
     output = service.run(invoke)
-    elapsed = service.now - START
     if output["Status"] == "SUCCEEDED":
-        return Outcome(status="SUCCEEDED", output=json.loads(output["Result"]), work=work, elapsed=elapsed)
-    error = output["Error"]
+        return _outcome(service, output=json.loads(output["Result"]))
+    return _outcome(service, error=output["Error"])
+
+
+def _maybe_die(crashes: Random, *_: Any) -> None:
+    if crashes.random() < _DEATHS:
+        raise Crash
+
+
+def run_whole(workflow: dict[str, Any], *, given: Any, world: World) -> Outcome:
+    """Run a workflow with one Run that is never suspended, from its beginning to its end; return how it ends."""
+    plan = compiled(workflow, world)
+    service = AnsweringService(input=json.dumps(given), world=world)
+    run = Run(plan, execution_arn=ARN, env=world.env, check_schema=check_schema)
+    worker = Worker(service)
+    calls: list[Call] = []
+    operations, completions = list(service.operations.values()), []
+    while True:
+        decision = run.advance(operations, completions)
+        completions = []
+        if isinstance(decision.outcome, Failed):
+            return _outcome(service, error=decision.outcome.error)
+        if isinstance(decision.outcome, Succeeded):
+            return _outcome(service, output=json.loads(decision.outcome.result))
+        calls += decision.calls
+        if decision.updates:
+            service.record(decision.updates)
+        elif calls:
+            completions, calls = [worker.run(call) for call in calls], []
+        else:
+            assert service.wake()
+        operations = service.changed()
+
+
+def _outcome(service: AnsweringService, *, output: Any = None, error: Any = None) -> Outcome:
+    elapsed = service.now - START
+    if error is None:
+        return Outcome(status="SUCCEEDED", output=output, work=service.work, elapsed=elapsed)
     told = (error.get("ErrorType", ""), error.get("ErrorMessage", ""))
-    return Outcome(status="FAILED", error=told, work=work, elapsed=elapsed)
+    return Outcome(status="FAILED", error=told, work=service.work, elapsed=elapsed)
 
 
 def tally(work: list[Any]) -> Counter[str]:

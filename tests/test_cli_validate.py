@@ -165,6 +165,15 @@ def test_the_name_of_an_error_is_explained(shell: Shell, asked: str, entry: str,
     assert "](" not in ran.out
 
 
+@pytest.mark.parametrize(
+    ("group", "begins"), [("States.ALL", "As a group, "), ("States.TaskFailed", "States.TaskFailed\n")]
+)
+def test_a_group_of_errors_is_explained(shell: Shell, group: str, begins: str) -> None:
+    ran = shell("validate", "--explain", group)
+    assert (ran.code, ran.out.startswith(begins)) == (0, True)
+    assert f"As a group, {group} matches every" in ran.out
+
+
 def test_a_name_that_is_nearly_right_gets_a_hint(shell: Shell) -> None:
     ran = shell("validate", "--explain", "States.TimeOut")
     assert ran.code == 2

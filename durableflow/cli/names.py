@@ -312,6 +312,14 @@ UNSEEN: Final = {
 }
 """Names on the wire that a workflow sees as another."""
 
+GROUPS: Final = {
+    faults.ALL: f"everything but {', '.join(f'`{name}`' for name in sorted(faults.ONLY_BY_EXACT_NAME))}",
+    faults.TASK_FAILED: "every error of a work state's own work (invoke, step, aws, http, workflow), except "
+    f"`{faults.TIMEOUT}` and `{faults.HEARTBEAT_TIMEOUT}`; and the error of that name",
+    faults.BRANCH_FAILED: "every error that came out of an item of a map or a branch of a parallel",
+}
+"""What the names that are groups match (rule 14)."""
+
 _INTRODUCTION: Final = f"""\
 # Error names
 
@@ -320,11 +328,7 @@ What can go wrong while a workflow runs has a name. `errors` of a retrier or cat
 
 | group | matches |
 |---|---|
-| `{faults.ALL}` | everything but {", ".join(f"`{name}`" for name in sorted(faults.ONLY_BY_EXACT_NAME))} |
-| `{faults.TASK_FAILED}` | every error of a work state's own work (invoke, step, aws, http, workflow), except \
-`{faults.TIMEOUT}` and `{faults.HEARTBEAT_TIMEOUT}`; and the error of that name |
-| `{faults.BRANCH_FAILED}` | every error that came out of an item of a map or a branch of a parallel |
-
+{"".join(f"| `{name}` | {matched} |{chr(10)}" for name, matched in GROUPS.items())}
 The three that `{faults.ALL}` leaves out are caught by their whole names and by nothing else, no `*` either. A retrier
 also leaves {" and ".join(f"`{name}`" for name in sorted(faults.NEVER_RETRIED_BY_GLOB))} alone unless it names them:
 the same template would fail again. An error that nothing catches ends the execution FAILED with its name and message.
@@ -340,11 +344,15 @@ def known() -> dict[str, Name]:
     return {name.name: name for chapter in CHAPTERS for name in chapter.names}
 
 
-def named(text: str) -> Name | None:
-    """Return the entry of an error name: its own, else its family's where that begins with a word of its own."""
+def explained(text: str) -> str | None:
+    """Return what is known of an error name (of its family, where it has no entry) or group; None for nothing."""
     entries = known()
     families = (name for name in entries.values() if name.is_family and not name.name.startswith("<"))
-    return entries.get(text) or next((each for each in families if text.startswith(each.name.partition("<")[0])), None)
+    found = entries.get(text) or next((each for each in families if text.startswith(each.name.partition("<")[0])), None)
+    parts = [] if found is None else [str(found)]
+    if text in GROUPS:
+        parts.append(f"As a group, {text} matches {GROUPS[text]}.")
+    return "\n\n".join(parts) or None
 
 
 def documentation() -> str:

@@ -113,9 +113,10 @@ def _explained(text: str) -> str:
     code = text.strip().upper()
     if code in CODES:
         return str(pages.page(code))
-    if (name := names.named(text.strip())) is not None:
-        return str(name)
-    near = difflib.get_close_matches(code, CODES, n=1) or difflib.get_close_matches(text, names.known(), n=1)
+    if (told := names.explained(text.strip())) is not None:
+        return told
+    near = difflib.get_close_matches(code, CODES, n=1)
+    near = near or difflib.get_close_matches(text, [*names.known(), *names.GROUPS], n=1)
     hint = "codes look like DF404, names like States.Timeout; docs/errors.md and docs/faults.md list them"
     return console.usage(
         "DF799", f"there is no code or error '{shown(text)}'", f"did you mean '{near[0]}'?" if near else hint
