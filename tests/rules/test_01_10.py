@@ -86,6 +86,15 @@ def test_rule_01_in_text_strings_stand_as_they_are_and_all_else_is_compact_json(
     assert evaluated("{% for x in [input.v] %}{{ x }};{% endfor %}", {"v": value}) == f"{text};"
 
 
+@pytest.mark.parametrize(("value", "text"), [(True, "true"), (None, "null"), ({"a": [1]}, '{"a":[1]}'), ("é", "é")])
+def test_rule_01_where_the_language_wants_a_text_a_value_becomes_one_likewise(value: Json, text: str) -> None:
+    ending = endings(
+        lambda: World("states: [{name: f, type: fail, error: E, cause: '{{ input.v }}'}]", input={"v": value})
+    )
+    assert ending.error == ("E", text)
+    assert evaluated("{{ [input.v, input.v] | join('+') }}", {"v": value}) == f"{text}+{text}"
+
+
 def test_rule_01_tojson_keeps_the_order_of_keys_and_escapes_nothing_for_html() -> None:
     given: Json = {"b": "<a href='x'>&é</a>", "a": 1}
     assert evaluated("{{ input | tojson }}", given) == '{"b":"<a href=\'x\'>&é</a>","a":1}'

@@ -1082,6 +1082,12 @@ def test_rule_19_else_it_ends_as_a_normal_end_does(kind: str) -> None:
     assert order == ["a"]
 
 
+@pytest.mark.parametrize("kind", SUCCEEDING)
+def test_rule_19_that_is_with_the_result_of_the_last_state(kind: str) -> None:
+    ending, _ = succeeding(kind, f"{call('b')}, {{name: x, type: succeed}}")
+    assert ending.result == "b"
+
+
 def test_rule_19_its_output_is_checked_as_any_other() -> None:
     more = "\noutput_schema: {type: string}"
     ending, _ = succeeding("block", "{name: x, type: succeed, output: 1}", more)
@@ -1222,9 +1228,29 @@ def test_rule_20_an_error_inside_finally_replaces_the_outcome(fails: tuple[str, 
     ending, order = journalled(f"states: [{call('a')}]\nfinally: [{call('last')}, {call('never')}]", fails=fails)
     assert ending.error == ("No.last", "last failed")
     assert order == ["a", "last"]
-    block = f"{{name: b, type: block, states: [{call('a')}], finally: [{call('last')}]}}"
-    ending, _ = journalled(f"states: [{block}]\ncatch: [{{output: '{{{{ error.name }}}}'}}]", fails=fails)
+
+
+@pytest.mark.parametrize("fails", [("last",), ("a", "last")])
+def test_rule_20_that_of_a_block_is_seen_outside_and_not_by_its_own_catch(fails: tuple[str, ...]) -> None:
+    own = f"catch: [{{errors: [No.last], states: [{call('never')}]}}]"
+    ending, order = journalled(
+        f"states: [{{name: b, type: block, states: [{call('a')}], {own}, finally: [{call('last')}]}}]\n"
+        "catch: [{output: '{{ error.name }}'}]",
+        fails=fails,
+    )
     assert ending.result == "No.last"
+    assert order == ["a", "last"]
+
+
+def test_rule_20_nor_is_that_of_its_catch_states_and_finally_runs() -> None:
+    own = f"catch: [{{errors: [No.bad], states: [{call('again')}]}}, {{errors: [No.again], states: [{call('never')}]}}]"
+    ending, order = journalled(
+        f"states: [{{name: b, type: block, states: [{call('bad')}], {own}, finally: [{call('last')}]}}]\n"
+        "catch: [{output: '{{ error.name }}'}]",
+        fails=("bad", "again"),
+    )
+    assert ending.result == "No.again"
+    assert order == ["bad", "again", "last"]
 
 
 def test_rule_20_a_stopped_execution_runs_nothing_more(
