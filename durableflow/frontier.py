@@ -49,6 +49,9 @@ ANSWERED: Final = ""
 BRANCHES: Final = "branches"
 """The key of a branch that waits for a change among its own branches; no operation has this id."""
 
+LATER: Final = "later"
+"""The key of a branch that goes on when nothing else can; no operation has this id."""
+
 INVOKE: Final[Kinds] = ("CHAINED_INVOKE", "ChainedInvoke")
 STEP: Final[Kinds] = ("STEP", "Step")
 CONDITION: Final[Kinds] = ("STEP", "WaitForCondition")
@@ -265,6 +268,8 @@ class Frontier:
             branch.key = key
             if key == BRANCHES:
                 branch.is_waiting = True
+            elif key == LATER:
+                self._stir(branch)
             else:
                 self._blocked.setdefault(key, []).append(branch)
             return
@@ -501,7 +506,7 @@ class Frontier:
         """
         if not self._unvisited:
             return
-        helpers = {operation_id(path) for path in _helper_paths(self._paths)}
+        helpers = self._helpers()
         left = [
             key
             for key in self.operations
@@ -522,6 +527,14 @@ class Frontier:
         span = self._plan.place_of(state) if isinstance(state, str) else None
         problem = diagnostic("DF503", message, span=span, hint=_HINT)
         raise ReplayError(problem, operation_id=operation["Id"], expected=expected, recorded=_identity(operation))
+
+    def is_left_in(self, context: str) -> bool:
+        """Say whether a context has recorded operations, helpers aside, that have not been come past yet."""
+        left = {key for key in self._unvisited if self.operations[key].get("ParentId") == context}
+        return bool(left) and not left <= self._helpers()
+
+    def _helpers(self) -> set[str]:
+        return {operation_id(path) for path in _helper_paths(self._paths)}
 
     def _is_hidden(self, operation: Operation) -> bool:
         """Say whether an operation is inside a context that has finished and is answered from its result."""
