@@ -300,13 +300,16 @@ class Frontier:
             self.calls = [call for call in self.calls if call.operation_id not in running]
 
     def open_ids(self, branches: Iterable[Branch]) -> str:
-        """Return the operations of branches that are open, 8 hex digits of each id (rule 63)."""
+        """Return the operations of branches that are open, 8 hex digits of each id (rule 63).
+
+        Those of branches that were let go in there are among them. What is being closed at this moment is not.
+        """
+        closing = {update.get("Id") for update in self.updates if update["Action"] in ("SUCCEED", "FAIL")}
         return "".join(
             key[:OPEN_DIGITS]
             for branch in _with_inner(branches)
-            if not branch.is_over
             for key in dict.fromkeys(branch.keys)
-            if key not in self.operations or self.operations[key]["Status"] not in TERMINAL
+            if key not in closing and (key not in self.operations or self.operations[key]["Status"] not in TERMINAL)
         )
 
     def is_suspended(self) -> bool:
@@ -354,10 +357,20 @@ class Frontier:
             if self._visited:
                 self._visited(Visit(operation_id=key, path=path, span_status="non_deterministic", is_tracked=False))
             raise self._not_that(operation, kinds, name, node)
-        # A context that was cut off is walked: what had completed in it may have to be undone.
-        if scope.mode is Mode.FROZEN and kinds[0] != "CONTEXT" and self.was_open(key, scope):
-            raise Parked
+        # A context that was cut off is walked: what had completed in it may have to be undone. A callback has been
+        # come past once it is started; it is its answer that is waited for.
+        if kinds[0] not in ("CONTEXT", "CALLBACK"):
+            self.park(key, scope)
         return operation
+
+    def park(self, key: str, scope: Scope) -> None:
+        """Go no further than an operation that was open when its scope was cut off.
+
+        Raises:
+            Parked: it was.
+        """
+        if scope.mode is Mode.FROZEN and self.was_open(key, scope):
+            raise Parked
 
     def pass_by(self, key: str) -> None:
         """Come past a helper that nothing depends on any more, if it is recorded."""

@@ -152,6 +152,34 @@ FINDINGS: dict[str, Finding] = {
         """,
         answers={},
     ),
+    "callback_cut_off": Finding(
+        why="of a callback that was cut off by a time-out, what had been submitted was not come past any more",
+        states="""
+            states:
+              - name: b
+                type: block
+                timeout: 3
+                catch: [{}]
+                states:
+                  - {name: c, type: wait_for_callback, submit: [{name: s, type: invoke, function: s}]}
+              - {name: z, type: invoke, function: z}
+        """,
+        answers={"c": [LONG], "s": [SHORT], "z": [SHORT]},
+    ),
+    "callback_answered_early": Finding(
+        why="a callback that is answered before its `submit` has ended, in what a time-out cuts off",
+        states="""
+            states:
+              - name: b
+                type: block
+                timeout: 3
+                catch: [{}]
+                states:
+                  - {name: c, type: wait_for_callback, submit: [{name: s, type: invoke, function: s}]}
+              - {name: z, type: invoke, function: z}
+        """,
+        answers={"c": [SHORT], "s": [LONG], "z": [{"result": 1, "after": 9_000}]},
+    ),
     "state_of_catcher": Finding(
         why="the error of a catcher's own template has the state around as error.state, not the catcher's (rule 15)",
         states="""
