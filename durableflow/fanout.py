@@ -18,7 +18,7 @@ from durableflow.attempts import open_ids
 from durableflow.contexts import entered
 from durableflow.errors import Fault, Origin
 from durableflow.expressions import to_display
-from durableflow.frontier import BRANCHES, Parked
+from durableflow.frontier import BRANCHES, LATER, Parked
 from durableflow.library import kind
 from durableflow.operations import given_name
 from durableflow.plan import Map
@@ -166,8 +166,14 @@ class _Fan:
         while True:
             self._take_in()
             reason = self._reason()
-            if reason is not None:
+            if reason is not None and (begun == len(self._slots) or not frontier.is_left_in(self._context.key)):
                 break
+            if reason is not None:
+                # On a replay slots end all at once; what began when the first of them ended has to be come past, too.
+                self._start(begun, inner)
+                begun += 1
+                yield LATER
+                continue
             while begun < len(self._slots) and len(self._branches) < limit:
                 self._start(begun, inner)
                 begun += 1

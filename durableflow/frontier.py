@@ -1,9 +1,9 @@
 """What is recorded, what has been come past, and who waits for what?
 
 The mechanics under the interpreter, free of any construct. Branches are Python generators: what one yields is the key
-of what it waits for, the id of an operation, :data:`ANSWERED`, :data:`BRANCHES` or :data:`SETTLED`. Whoever learns of a
-change resumes just the branches that wait for it, in the order in which they began to wait, so N changes cost O(N) and
-the order of decisions does not depend on threads. A branch that waits for branches of its own goes on when nothing else
+of what it waits for: the id of an operation, or one of the keys below that are no ids. Whoever learns of a change
+resumes just the branches that wait for it, in the order in which they began to wait, so N changes cost O(N) and the
+order of decisions does not depend on threads. A branch that waits for branches of its own goes on when nothing else
 can, the innermost first: then what it decides on is all that is known.
 
 Two checks fail closed (language.md 8): an operation must be what the Plan has at its path, and before anything new is
@@ -51,6 +51,9 @@ BRANCHES: Final = "branches"
 
 SETTLED: Final = "settled"
 """The key of a branch that waits until every branch has come as far as what is recorded leads; no operation's id."""
+
+LATER: Final = "later"
+"""The key of a branch that goes on when nothing else can; no operation has this id."""
 
 INVOKE: Final[Kinds] = ("CHAINED_INVOKE", "ChainedInvoke")
 STEP: Final[Kinds] = ("STEP", "Step")
@@ -156,6 +159,8 @@ class Frontier:
         """The id of the operation at a path."""
         self._unvisited: set[str] = set()
         self._paths: list[str] = []
+        self._paths_hashed = 0
+        self._helper_ids: set[str] = set()
         self._started: set[str] = set()
         self._completions: dict[str, Completion] = {}
         self._running: set[str] = set()
@@ -273,6 +278,8 @@ class Frontier:
             branch.key = key
             if key == BRANCHES:
                 branch.is_waiting = True
+            elif key == LATER:
+                self._stir(branch)
             else:
                 self._blocked.setdefault(key, []).append(branch)
             return
@@ -303,13 +310,16 @@ class Frontier:
             self.calls = [call for call in self.calls if call.operation_id not in running]
 
     def open_ids(self, branches: Iterable[Branch]) -> str:
-        """Return the operations of branches that are open, 8 hex digits of each id (rule 63)."""
+        """Return the operations of branches that are open, 8 hex digits of each id (rule 63).
+
+        Those of branches that were let go in there are among them. What is being closed at this moment is not.
+        """
+        closing = {update.get("Id") for update in self.updates if update["Action"] in ("SUCCEED", "FAIL")}
         return "".join(
             key[:OPEN_DIGITS]
             for branch in _with_inner(branches)
-            if not branch.is_over
             for key in dict.fromkeys(branch.keys)
-            if key not in self.operations or self.operations[key]["Status"] not in TERMINAL
+            if key not in closing and (key not in self.operations or self.operations[key]["Status"] not in TERMINAL)
         )
 
     def is_suspended(self) -> bool:
@@ -365,10 +375,20 @@ class Frontier:
             if self._visited:
                 self._visited(Visit(operation_id=key, path=path, span_status="non_deterministic", is_tracked=False))
             raise self._not_that(operation, kinds, name, node)
-        # A context that was cut off is walked: what had completed in it may have to be undone.
-        if scope.mode is Mode.FROZEN and kinds[0] != "CONTEXT" and self.was_open(key, scope):
-            raise Parked
+        # A context that was cut off is walked: what had completed in it may have to be undone. A callback has been
+        # come past once it is started; it is its answer that is waited for.
+        if kinds[0] not in ("CONTEXT", "CALLBACK"):
+            self.park(key, scope)
         return operation
+
+    def park(self, key: str, scope: Scope) -> None:
+        """Go no further than an operation that was open when its scope was cut off.
+
+        Raises:
+            Parked: it was.
+        """
+        if scope.mode is Mode.FROZEN and self.was_open(key, scope):
+            raise Parked
 
     def pass_by(self, key: str) -> None:
         """Come past a helper that nothing depends on any more, if it is recorded."""
@@ -519,7 +539,7 @@ class Frontier:
         """
         if not self._unvisited:
             return
-        helpers = {operation_id(path) for path in _helper_paths(self._paths)}
+        helpers = self._helpers()
         left = [
             key
             for key in self.operations
@@ -540,6 +560,18 @@ class Frontier:
         span = self._plan.place_of(state) if isinstance(state, str) else None
         problem = diagnostic("DF503", message, span=span, hint=_HINT)
         raise ReplayError(problem, operation_id=operation["Id"], expected=expected, recorded=_identity(operation))
+
+    def is_left_in(self, context: str) -> bool:
+        """Say whether a context has recorded operations, helpers aside, that have not been come past yet."""
+        left = {key for key in self._unvisited if self.operations[key].get("ParentId") == context}
+        return bool(left) and not left <= self._helpers()
+
+    def _helpers(self) -> set[str]:
+        """Return the ids of the helpers that what has been come past may have had."""
+        new = self._paths[self._paths_hashed :]
+        self._paths_hashed = len(self._paths)
+        self._helper_ids.update(map(operation_id, _helper_paths(new)))
+        return self._helper_ids
 
     def _is_hidden(self, operation: Operation) -> bool:
         """Say whether an operation is inside a context that has finished and is answered from its result."""

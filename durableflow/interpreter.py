@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Final, NoReturn, assert_never, cast
 
 from durableflow import faults, values
 from durableflow import operations as wire
-from durableflow.attempts import attempts, ended, pause, timed
+from durableflow.attempts import attempts, pause, timed
 from durableflow.contexts import entered
 from durableflow.decision import Decision, Failed, Pending, Succeeded
 from durableflow.errors import Fault, Origin, ReplayError, diagnostic
 from durableflow.expressions import EvaluationError, to_display
 from durableflow.fanout import fan_out
 from durableflow.frontier import Frontier, Leaving
-from durableflow.operating import answer, callback, condition, invoke, started_callback, wait, work
+from durableflow.operating import answer, awaited, callback, condition, invoke, started_callback, wait, work
 from durableflow.operations import operation_id, wire_name
 from durableflow.plan import (
     Aws,
@@ -726,7 +726,7 @@ class Run:
             operation = yield from started_callback(walker, node, site, name, called, inner)
             id_ = operation.get("CallbackDetails", {}).get("CallbackId")
             yield from self._states(node.submit, inner.naming(callback={"id": id_}), site.timeline)
-            operation = yield from ended(walker, operation["Id"], called, self._frontier.operations[operation["Id"]])
+            operation = yield from awaited(walker, operation, called, inner)
             site.timeline.passed(operation["Id"])
             result = answer(operation, node, site)
         except Fault as fault:

@@ -415,7 +415,7 @@ def callback(walker: Walker, node: WaitForCallback, site: Site) -> Steps[None]:
 def _callback(walker: Walker, node: WaitForCallback, site: Site, name: str) -> Steps[None]:
     path = site.attempt_path
     operation = yield from started_callback(walker, node, site, name, path, site.scope)
-    operation = yield from ended(walker, operation["Id"], path, operation)
+    operation = yield from awaited(walker, operation, path, site.scope)
     site.timeline.passed(operation["Id"])
     yield from walker.finish(node, site, answer(operation, node, site), operation["Id"])
 
@@ -439,6 +439,13 @@ def started_callback(
         yield key
         operation = frontier.operations[key]
     return operation
+
+
+def awaited(walker: Walker, operation: Operation, path: str, scope: Scope) -> Steps[Operation]:
+    """Wait until a callback is over."""
+    key = operation["Id"]
+    walker.frontier.park(key, scope)
+    return ended(walker, key, path, walker.frontier.operations[key])
 
 
 def _limit(walker: Walker, program: Program, site: Site, what: str) -> Steps[int]:

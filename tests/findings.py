@@ -88,6 +88,98 @@ FINDINGS: dict[str, Finding] = {
         """,
         answers={"a": [{**FAILURE, "after": 50}]},
     ),
+    "begun_in_between": Finding(
+        why="an item that began when another ended was not come past once there was enough to decide",
+        states="""
+            states:
+              - name: m
+                type: map
+                items: "[0, 1, 2]"
+                max_concurrency: 2
+                completion: {min_successful: 2}
+                states: [{name: a, type: invoke, function: a, payload: {k: "{{ index }}"}}]
+        """,
+        answers={"a": [{"result": 0, "after": 4_000}, {"result": 1, "after": 5_000}]},
+    ),
+    "time_in_a_branch": Finding(
+        why="a branch that reads the time waited for what another one asked for, and did not come past its own record",
+        states="""
+            states:
+              - name: p
+                type: parallel
+                branches:
+                  a: [{name: a, type: invoke, function: a}, {name: b, type: step, handler: "m:f"}]
+                  b:
+                    - {name: w, type: wait, duration: 1}
+                    - {name: t, type: pass, output: "{{ context.now }}"}
+                    - {name: z, type: invoke, function: z, payload: {at: "{{ states.t.result }}"}}
+        """,
+        answers={"a": [LONG], "z": [{"result": 1, "after": 9_000}]},
+    ),
+    "error_of_a_retrier": Finding(
+        why="after a retry the error of the attempt stood in the place of the one around the state",
+        states="""
+            states:
+              - name: f
+                type: fail
+                error: E0
+                catch:
+                  - states:
+                      - name: a
+                        type: invoke
+                        function: a
+                        payload: {attempt: "{{ context.state.attempt }}", x: "{{ error.name }}"}
+                        retry: [{jitter: none}]
+        """,
+        answers={"a": [{**FAILURE, "after": 50}, SHORT]},
+    ),
+    "attempts_without_operations": Finding(
+        why="max_duration did not count where an attempt had no operation since its arguments have no value",
+        states="""
+            states:
+              - name: a
+                type: invoke
+                function: a
+                payload: "{{ input.missing }}"
+                retry:
+                  - errors: [States.QueryEvaluationError]
+                    max_attempts: 5
+                    interval: 5s
+                    jitter: none
+                    backoff_rate: 1
+                    max_duration: 12
+                catch: [{}]
+        """,
+        answers={},
+    ),
+    "callback_cut_off": Finding(
+        why="of a callback that was cut off by a time-out, what had been submitted was not come past any more",
+        states="""
+            states:
+              - name: b
+                type: block
+                timeout: 3
+                catch: [{}]
+                states:
+                  - {name: c, type: wait_for_callback, submit: [{name: s, type: invoke, function: s}]}
+              - {name: z, type: invoke, function: z}
+        """,
+        answers={"c": [LONG], "s": [SHORT], "z": [SHORT]},
+    ),
+    "callback_answered_early": Finding(
+        why="a callback that is answered before its `submit` has ended, in what a time-out cuts off",
+        states="""
+            states:
+              - name: b
+                type: block
+                timeout: 3
+                catch: [{}]
+                states:
+                  - {name: c, type: wait_for_callback, submit: [{name: s, type: invoke, function: s}]}
+              - {name: z, type: invoke, function: z}
+        """,
+        answers={"c": [SHORT], "s": [LONG], "z": [{"result": 1, "after": 9_000}]},
+    ),
     "state_of_catcher": Finding(
         why="the error of a catcher's own template has the state around as error.state, not the catcher's (rule 15)",
         states="""
