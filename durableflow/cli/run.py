@@ -20,6 +20,7 @@ from durableflow import values
 from durableflow.cli import console, loading, stores
 from durableflow.cli.callback import command
 from durableflow.cli.given import json_text
+from durableflow.cli.interrupts import Left, interruptible
 from durableflow.cli.progress import elapsed, progress
 from durableflow.decision import Failed
 from durableflow.errors import Diagnostic, ServiceError, diagnostic
@@ -36,6 +37,7 @@ from durableflow.work import check_schema
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from durableflow.cli.interrupts import Interrupt
     from durableflow.cli.loading import Loaded
     from durableflow.cli.progress import Progress
     from durableflow.values import Json, Object
@@ -128,37 +130,48 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
             console.tell(f"execution {name}")
     drawn = progress()
     asking = _Asking(place=place, answers=answers, is_skipping=skip_time, note=drawn.note)
-    with Engine(
-        store=place,
-        project=loaded.context,
+    kept = "nothing of it is kept" if place is None else f"go on with: {_again(name)}"
+    farewell = f"\ninterrupted; {kept}"
+
+    def work(interrupt: Interrupt) -> Ended:
+        with Engine(
+            store=place,
+            project=loaded.context,
+            env=loaded.env,
+            skip_time=skip_time,
+            allow_aws=allow_aws,
+            durability="full" if durability == "full" else "normal",
+            workers=workers,
+            log=drawn.log,
+            expected={(loaded.plan.name, name): answers} if answers else None,
+        ) as engine:
+            interrupt.calls(engine.leave)
+            try:
+                interrupt.check()
+                engine.register(loaded.plan, loaded.folder)
+                ended = _run(engine, loaded, name, text, drawn, asking, interrupt)
+            except Left:
+                console.tell(farewell)
+                for line in asking.left(engine):
+                    console.tell(line)
+                raise
+            if recording is not None:
+                _record(recording, engine, loaded, ended)
+        return ended
+
+    return _show(interruptible(work, farewell=farewell), loaded, as_json=as_json)
+
+
+def _record(recording: Path, engine: Engine, loaded: Loaded, ended: Ended) -> None:
+    operations = _operations(engine, loaded, ended.found["DurableExecutionArn"])
+    content = record(
+        loaded.plan,
+        operations,
         env=loaded.env,
-        skip_time=skip_time,
-        allow_aws=allow_aws,
-        durability="full" if durability == "full" else "normal",
-        workers=workers,
-        log=drawn.log,
-        expected={(loaded.plan.name, name): answers} if answers else None,
-    ) as engine:
-        try:
-            engine.register(loaded.plan, loaded.folder)
-            ended = _run(engine, loaded, name, text, drawn, asking)
-        except KeyboardInterrupt:
-            kept = "nothing of it is kept" if place is None else f"go on with: {_again(name)}"
-            console.tell(f"\ninterrupted; {kept}")
-            for line in asking.left(engine):
-                console.tell(line)
-            raise console.Ended(console.INTERRUPTED) from None
-        if recording is not None:
-            operations = _operations(engine, loaded, ended.found["DurableExecutionArn"])
-            content = record(
-                loaded.plan,
-                operations,
-                env=loaded.env,
-                check_schema=check_schema,
-                secrets=loading.secrets(loaded.context),
-            )
-            console.write_whole(recording, to_text(content))
-    return _show(ended, loaded, as_json=as_json)
+        check_schema=check_schema,
+        secrets=loading.secrets(loaded.context),
+    )
+    console.write_whole(recording, to_text(content))
 
 
 def _answers(given: Sequence[str]) -> dict[str, list[str | None]]:
@@ -246,7 +259,15 @@ def _new_name(workflow: str) -> str:
     return f"{workflow[:40]}-{moment}-{os.urandom(3).hex()}"
 
 
-def _run(engine: Engine, loaded: Loaded, name: str, text: str | None, drawn: Progress, asking: _Asking) -> Ended:
+def _run(
+    engine: Engine,
+    loaded: Loaded,
+    name: str,
+    text: str | None,
+    drawn: Progress,
+    asking: _Asking,
+    interrupt: Interrupt,
+) -> Ended:
     known = _known(engine, loaded.plan.name, name)
     if known is not None and text is None:
         arn: str = known["DurableExecutionArn"]
@@ -259,8 +280,10 @@ def _run(engine: Engine, loaded: Loaded, name: str, text: str | None, drawn: Pro
             for event in engine.follow(arn, idle=partial(asking.look, engine, arn)):
                 drawn.take(event)
                 asking.take(event)
-    problem, state = None, None
     found = engine.describe(arn)
+    if found["Status"] == "RUNNING":
+        interrupt.check()  # nothing else ends the events before the execution
+    problem, state = None, None
     if found["Status"] != "SUCCEEDED":
         problem, state = _failure(engine, loaded, found)
     return Ended(found=found, meter=engine.meter(arn), problem=problem, state=state)

@@ -218,10 +218,14 @@ class _Owner:
             self._happened.wait_for(lambda: self._events != seen, seconds)
             return self._events
 
-    def _notice(self, _arn: str, _event: Mapping[str, Any]) -> None:
+    def stir(self) -> None:
+        """Have whoever watches look again."""
         with self._happened:
             self._events += 1
             self._happened.notify_all()
+
+    def _notice(self, _arn: str, _event: Mapping[str, Any]) -> None:
+        self.stir()
 
     def _asked_by_others(self, method: str, **members: Any) -> Any:
         return self.ask(method, members)
@@ -285,6 +289,7 @@ class Engine:
         self._registered: dict[str, tuple[Plan, Path]] = {}
         self._expected = expected or {}
         self._lock = threading.Lock()
+        self._is_left = False
         self._backend = self._open()
 
     def __enter__(self) -> Self:
@@ -465,7 +470,7 @@ class Engine:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         after = seen = 0
-        while True:
+        while not self._is_left:
             events = self._ask("events", DurableExecutionArn=arn, After=after)
             for event in events:
                 yield event
@@ -484,6 +489,13 @@ class Engine:
                 seen = backend.watch(seen, TICK_MAX_SECONDS if left is None else left)
             else:
                 time.sleep(LOOK_SECONDS)
+
+    def leave(self) -> None:
+        """Let every :meth:`follow` end without further events, from now on."""
+        self._is_left = True
+        backend = self._backend
+        if isinstance(backend, _Owner):
+            backend.stir()
 
     def wait(self, arn: str, timeout: float | None = None) -> Mapping[str, Any]:
         """Wait for the end of an execution, at most `timeout` real seconds.
