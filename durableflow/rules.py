@@ -462,7 +462,8 @@ def operations_suffice(subject: Subject) -> Iterator[Diagnostic]:
     """How many operations the worst path takes, and whether the platform allows as many (section 2)."""
     worst = estimate(subject.workflow, subject.known.find_workflow)
     limit = subject.known.operations
-    message = f"worst path {worst.operations:,} operations of {limit:,}{worst}"
+    noun = "operation" if worst.operations == 1 else "operations"
+    message = f"worst path {worst.operations:,} {noun} of {limit:,}{worst}"
     if worst.operations > limit:
         hint = "give parts of it executions of their own with a 'workflow' state, or a map a 'batch_size'"
         yield diagnostic("DF413", message, span=_top(subject), hint=hint)

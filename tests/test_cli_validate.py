@@ -276,7 +276,7 @@ states: [{{name: a, type: workflow, workflow: {}, mode: inline, retry: []}}]
     )
 
     assert "DF307 inline workflow 'two' comes back to itself: one → two → one" in shell("validate", "one.yaml").out
-    assert "1 operations of 3,000 (the inline workflow 'broken' counted as 1)" in shell("validate", "three.yaml").out
+    assert "1 operation of 3,000 (the inline workflow 'broken' counted as 1)" in shell("validate", "three.yaml").out
 
 
 @pytest.mark.covers("project.handlers")

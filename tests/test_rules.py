@@ -543,7 +543,9 @@ def test_a_state_costs_what_the_table_says(states: str, operations: int) -> None
     if "b: []" in states:
         states = states.replace("b: []", "b: [{name: c, type: pass}]")
     states = re.sub("@(.)", r"{name: \1, type: wait, duration: 1}", states)
-    assert price(f"  - {{name: a, {states[1:]}", head=head).startswith(f"{operations} operations")
+    assert price(f"  - {{name: a, {states[1:]}", head=head).startswith(
+        f"{operations} operation{'s' if operations > 1 else ''} of "
+    )
 
 
 WAIT = "{name: b%d, type: wait, duration: 1}"
@@ -554,7 +556,7 @@ WAIT = "{name: b%d, type: wait, duration: 1}"
     [
         (f"type: map, items: input.l, states: [{WAIT % 1}]", "1,001 operations of 3,000 (map 'a' assumed 1,000 items)"),
         (f"type: map, items: '[1, input.two, 3]', batch_size: 2, states: [{WAIT % 1}]", "3 operations of 3,000"),
-        (f"type: map, items: '[]', nesting: nested, states: [{WAIT % 1}]", "1 operations of 3,000"),
+        (f"type: map, items: '[]', nesting: nested, states: [{WAIT % 1}]", "1 operation of 3,000"),
         (f"type: map, items: input.l, batch_size: 100, states: [{WAIT % 1}]", "11 operations"),
         (f"type: map, items: input.l, nesting: nested, states: [{WAIT % 1}]", "2,001 operations"),
         (f"type: map, items: input.l, states: [{WAIT % 1}, {WAIT % 2}]", "3,001 operations of 3,000"),
@@ -570,7 +572,7 @@ WAIT = "{name: b%d, type: wait, duration: 1}"
             "type: wait_for_condition, check: {type: step, handler: 'a:b'}, until: result",
             "101 operations of 3,000 (condition 'a' assumed 100 checks)",
         ),
-        ("type: workflow, workflow: w, mode: inline", "1 operations of 3,000 (the inline workflow 'w' counted as 1)"),
+        ("type: workflow, workflow: w, mode: inline", "1 operation of 3,000 (the inline workflow 'w' counted as 1)"),
     ],
 )
 def test_what_the_file_does_not_say_is_assumed_and_said(state: str, found: str) -> None:
