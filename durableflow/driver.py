@@ -191,7 +191,7 @@ def run_invocation(  # noqa: PLR0913 - each is a part of the world that comes in
         conversation.note(logging.ERROR, "execution failed", {"error": fault.name})
         return {"Status": "FAILED", "Error": cast("Json", error_from_fault(fault))}
     except ServiceError as error:
-        facts: Object = {"error": error.name, "message": error.problem.message, "status": error.status}
+        facts: Object = {"error": error.name, "reason": error.problem.message, "status": error.status}
         if error.is_retryable:
             conversation.note(logging.WARNING, "invocation failed", facts)
             raise

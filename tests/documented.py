@@ -47,6 +47,11 @@ class Example:
     told: dict[str, Any] | None
 
     @property
+    def name(self) -> str:
+        """The name of a workflow."""
+        return str(cast("dict[str, Any]", self.document().value)["name"])
+
+    @property
     def is_workflow(self) -> bool:
         """Say whether it is a workflow, and no project file."""
         return "states" in cast("dict[str, Any]", self.document().value)
@@ -79,8 +84,17 @@ def examples(page: Path) -> list[Example]:
 
 def by_name(found: list[Example]) -> dict[str, Example]:
     """Return the workflows that have a name of their own."""
-    named = [(cast("dict[str, Any]", one.document().value)["name"], one) for one in found if one.is_workflow]
-    return {name: one for name, one in named if name != "example"}
+    return {one.name: one for one in found if one.is_workflow and one.name != "example"}
+
+
+def differences(example: Example, others: dict[str, Example]) -> dict[str, Any]:
+    """Run a workflow and return what differs from what its page tells: by key, what is told and what came of it."""
+    told = example.told or {}
+    if len({"succeeds", "fails"} & told.keys()) != 1 or "operations" not in told:
+        return {"untold": sorted(told)}
+    made = outcome(example, others)
+    compared = ("succeeds", "fails", "operations", "seconds")
+    return {key: (told[key], made.get(key)) for key in compared if key in told and told[key] != made.get(key)}
 
 
 def outcome(example: Example, others: dict[str, Example]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from durableflow.actions import Clients, check_action
+from durableflow.aws import lambda_handler
 from durableflow.compiler import understand
 from durableflow.errors import CODES
 from durableflow.library import FILTERS, FUNCTIONS, TESTS
@@ -78,6 +79,14 @@ def test_every_function_is_documented() -> None:
 def test_every_diagnostic_is_documented_in_order_and_no_other() -> None:
     documented = re.findall(r"^\| \[(DF\d+)\]\(#df\d+\) \| (\w+) \| (.+) \|$", ERRORS, re.MULTILINE)
     assert documented == [(code, entry.severity, entry.title) for code, entry in CODES.items()]
+
+
+def test_every_argument_of_the_lambda_handler_is_documented_and_no_other() -> None:
+    page = (ROOT / "docs" / "lambda.md").read_text(encoding="utf-8")
+    table = page.split("| argument | meaning |")[1].split("\n\n")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    documented = re.findall(r"`(\w+)`", " ".join(cells))
+    assert sorted(documented) == sorted(list(inspect.signature(lambda_handler).parameters)[1:])
 
 
 def test_the_example_of_an_aws_state_is_one() -> None:

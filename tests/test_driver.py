@@ -532,6 +532,17 @@ class TestLogs:
         told = [json.loads(record.getMessage()) for record in caplog.records]
         assert {line.get("operationName") or line.get("path") for line in told} - {None} == {"c"}
 
+    def test_a_request_that_fails_is_told_with_the_services_reason(self, caplog: pytest.LogCaptureFixture) -> None:
+        def fail(_: int) -> None:
+            raise refusal("TooManyRequestsException", "slow down", 500)
+
+        service = MemoryService()
+        service.before_checkpoint = fail
+        with pytest.raises(ServiceError):
+            handler(plan_of(step("a", retry=())), service)(service.event())
+        told = json.loads(caplog.records[-1].getMessage())
+        assert (told["message"], told["reason"]) == ("invocation failed", "slow down")
+
     def test_a_mismatch_is_told_with_both_sides(self, caplog: pytest.LogCaptureFixture) -> None:
         service = MemoryService()
         handler(plan_of(step("a", retry=())), service)(service.event())

@@ -2,14 +2,18 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
-import click
 import pytest
+from documented import Example, differences, examples
+from shell import Shell, shell
 
 from durableflow import cli
 from durableflow.compiler import compile_workflow
 from durableflow.source import Source
+
+__all__ = ["shell"]
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,17 +30,39 @@ def test_it_has_two_set_up_commands_which_ci_runs() -> None:
     assert "for name in run test" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("command", [part for line in COMMANDS for part in line.split("&& ") if "durableflow " in part])
-def test_its_commands_parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    program, name, *arguments = shlex.split(command)
+def its_commands() -> list[tuple[dict[str, str], list[str], int]]:
+    """Return the environment, the arguments and the exit code of each `durableflow` command, in order."""
+    found: list[tuple[dict[str, str], list[str], int]] = []
+    for command in (part for line in COMMANDS for part in line.split("&& ")):
+        words = shlex.split(command, comments=True)
+        given = {
+            name: value for name, _, value in (word.partition("=") for word in words if re.match(r"[A-Z_]+=", word))
+        }
+        if words[len(given) : len(given) + 1] == ["durableflow"]:
+            code = re.search(r"# exit code (\d+)$", command)
+            found.append((given, words[len(given) + 1 :], int(code[1]) if code else 0))
+    return found
 
-    assert program == "durableflow"
-    one = cli.cli.get_command(click.Context(cli.cli), name)
-    assert one is not None
-    one.make_context(name, arguments)
-    for path in re.findall(r"workflows/[\w./]+", command):
-        assert (ROOT / path).exists()
+
+def test_its_commands_run_one_after_the_other(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "workflows", tmp_path / "workflows", ignore=shutil.ignore_patterns(".durableflow"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHOP_LATENCY", "0")
+    monkeypatch.setenv("SHOP_JOURNAL", str(tmp_path / "journal"))
+    commands = its_commands()
+    assert {arguments[0] for _, arguments, _ in commands} >= {"run", "executions", "replay", "init"}
+
+    for given, arguments, code in commands:
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        ran = shell(*arguments)
+        assert ran.code == code, f"{shlex.join(arguments)}\n{ran.err}"
+
+
+def test_it_runs_every_example() -> None:
+    run = {Path(arguments[1]) for _, arguments, _ in its_commands() if arguments[0] == "run"}
+    there = {path.relative_to(ROOT) for path in (ROOT / "workflows").glob("*.yaml")}
+    assert there - run == {Path("workflows/durableflow.yaml"), Path("workflows/publish_dashboard.yaml")}
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)", README))))
@@ -48,9 +74,10 @@ def test_its_table_has_every_command() -> None:
     assert re.findall(r"^\| `durableflow (\w+)`", README, re.MULTILINE) == list(cli.COMMANDS)
 
 
-def test_its_workflow_is_one() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-
-    compiled = compile_workflow(Source(name="README.md", text=example))
-
+@pytest.mark.parametrize("example", examples(ROOT / "README.md"), ids=lambda example: example.name)
+def test_its_examples_validate_and_end_as_it_says(example: Example) -> None:
+    compiled = compile_workflow(Source(name="README.md", text=example.text))
     assert [problem.message for problem in compiled.problems if problem.severity == "error"] == []
+    assert example.told
+
+    assert differences(example, {}) == {}
