@@ -642,7 +642,14 @@ def child(state: State, scope: Scope, attempt: int) -> Done:
 def _inline(state: State, scope: Scope, payload: Any) -> Any:
     """Run another workflow as a part of this one (rules 33, 71)."""
     other = scope.world.workflows[state["workflow"]]
-    return run_workflow(_scope(other, payload, scope.world, scope.clock, scope.work))
+    inner = _scope(other, payload, scope.world, scope.clock, scope.work)
+    try:
+        result = run_workflow(inner)
+    except CutError:
+        scope.undo.extend(inner.undo)  # what was completed before it was cut off (rule 70)
+        raise
+    scope.clock.recorded = max(scope.clock.recorded, scope.clock.now)
+    return result
 
 
 def _elsewhere(state: State, scope: Scope, kind: str, name: str, payload: Any) -> Any:
@@ -795,6 +802,8 @@ def wait_for_condition(state: State, scope: Scope, attempt: int) -> Done:
         least, most = (part * 1000 for part in delay)
         if deadline is not None:
             least, most = min(least, deadline - clock.now), min(most, deadline - clock.now)
+            if least != most:
+                raise AmbiguousError
         clock.go(most)
         clock.is_exact &= least == most
 
