@@ -281,8 +281,11 @@ def value(scope: Scope, template: Any, *, is_expression: bool = False, attempt: 
         }
         return known[name] if name in known else Undefined(f"'{name}' is not defined here")
 
+    source = json.dumps(template)
+    if not scope.clock.is_exact and "context.now" in source:
+        raise AmbiguousError
     try:
-        return _program(json.dumps(template), is_expression).evaluate(lookup, Budget())
+        return _program(source, is_expression).evaluate(lookup, Budget())
     except EvaluationError as error:
         raise Failure("States.QueryEvaluationError", error.message) from error
 
@@ -312,8 +315,6 @@ def text(scope: Scope, template: Any, **extra: Any) -> str:
 
 
 def _time_text(clock: Clock) -> str:
-    if not clock.is_exact:
-        return "a moment that jitter decides"
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=clock.recorded)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 

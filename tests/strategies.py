@@ -29,7 +29,18 @@ TYPES = (
     "invoke", "step", "wait", "choice", "block", "loop", "pass", "succeed", "fail",
     "aws", "http", "workflow", "wait_for_callback", "wait_for_condition", "parallel", "map",
 )  # fmt: skip
-WEIGHTS = {"invoke": 5, "step": 5, "block": 3, "loop": 2, "choice": 2, "pass": 2, "map": 3, "parallel": 3, "wait": 2}
+WEIGHTS = {
+    "invoke": 5,
+    "step": 5,
+    "block": 3,
+    "loop": 2,
+    "choice": 2,
+    "pass": 2,
+    "map": 3,
+    "parallel": 3,
+    "wait": 2,
+    "workflow": 3,
+}
 SIMPLE = ("invoke", "step", "pass", "wait", "aws", "http", "workflow")
 _FAILING = ("invoke", "step", "aws", "http", "workflow", "fail", "block", "map", "parallel")
 LEFT_OUT = {
@@ -538,7 +549,7 @@ class _Drawing:
         return self.one(list(self._expressions(place)))
 
     def _expressions(self, place: Place) -> Iterator[str]:
-        yield from ("input.n", "input.items", "vars.n", "vars.v", "vars.n + 1")
+        yield from ("input.n", "input.items", "vars.n", "vars.v", "vars.n + 1", "context.now")
         if "w" in self.variables:
             yield "vars.w | default(0)"
         for name in place.readable[-4:]:
