@@ -654,11 +654,12 @@ def _after_no(
     walker: Walker, node: WaitForCondition, polling: Site, left: float | None
 ) -> Steps[tuple[int | None, Fault | None]]:
     """Return in how many seconds a check is repeated whose condition does not hold; without that, why not."""
+    # At the deadline it is too late, however many checks there have been (rule 74).
+    if left is not None and left <= 0:
+        return None, None
     if node.is_limited and polling.attempt >= node.poll.max_attempts:
         message = f"the condition of '{node.name}' did not hold in {polling.attempt:,} checks"
         return None, Fault(faults.CONDITION_NOT_MET, message)
-    if left is not None and left <= 0:
-        return None, None
     poll: Retrier = node.poll
     if walker.frontier.unanswered and retries.reads_time(poll):
         yield from walker.frontier.answers(polling.timeline.last)

@@ -281,8 +281,11 @@ def value(scope: Scope, template: Any, *, is_expression: bool = False, attempt: 
         }
         return known[name] if name in known else Undefined(f"'{name}' is not defined here")
 
+    source = json.dumps(template)
+    if not scope.clock.is_exact and "context.now" in source:
+        raise AmbiguousError
     try:
-        return _program(json.dumps(template), is_expression).evaluate(lookup, Budget())
+        return _program(source, is_expression).evaluate(lookup, Budget())
     except EvaluationError as error:
         raise Failure("States.QueryEvaluationError", error.message) from error
 
@@ -312,8 +315,6 @@ def text(scope: Scope, template: Any, **extra: Any) -> str:
 
 
 def _time_text(clock: Clock) -> str:
-    if not clock.is_exact:
-        return "a moment that jitter decides"
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=clock.recorded)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
@@ -644,7 +645,14 @@ def child(state: State, scope: Scope, attempt: int) -> Done:
 def _inline(state: State, scope: Scope, payload: Any) -> Any:
     """Run another workflow as a part of this one (rules 33, 71)."""
     other = scope.world.workflows[state["workflow"]]
-    return run_workflow(_scope(other, payload, scope.world, scope.clock, scope.work))
+    inner = _scope(other, payload, scope.world, scope.clock, scope.work)
+    try:
+        result = run_workflow(inner)
+    except CutError:
+        scope.undo.extend(inner.undo)  # what was completed before it was cut off (rule 70)
+        raise
+    scope.clock.recorded = max(scope.clock.recorded, scope.clock.now)
+    return result
 
 
 def _elsewhere(state: State, scope: Scope, kind: str, name: str, payload: Any) -> Any:
@@ -797,6 +805,8 @@ def wait_for_condition(state: State, scope: Scope, attempt: int) -> Done:
         least, most = (part * 1000 for part in delay)
         if deadline is not None:
             least, most = min(least, deadline - clock.now), min(most, deadline - clock.now)
+            if least != most:
+                raise AmbiguousError
         clock.go(most)
         clock.is_exact &= least == most
 

@@ -180,6 +180,21 @@ FINDINGS: dict[str, Finding] = {
         """,
         answers={"c": [SHORT], "s": [LONG], "z": [{"result": 1, "after": 9_000}]},
     ),
+    "last_check_at_the_deadline": Finding(
+        why="a last check at the deadline that does not hold is too late (rule 74), not one too many",
+        states="""
+            states:
+              - name: a
+                type: wait_for_condition
+                check: {type: step, handler: "m:f"}
+                until: result
+                interval: 2s
+                max_attempts: 2
+                timeout: 2
+                catch: [{output: "{{ error.name }}"}]
+        """,
+        answers={"a": [{"result": 0}]},
+    ),
     "state_of_catcher": Finding(
         why="the error of a catcher's own template has the state around as error.state, not the catcher's (rule 15)",
         states="""
