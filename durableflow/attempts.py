@@ -37,14 +37,14 @@ _TIMED_OUT: Final = ":timed_out"
 # Waits that are helpers ----------------------------------------------------------------------------------------------
 
 
-def pause(walker: Walker, path: str, name: str, seconds: int, node: Node, site: Site) -> Steps[None]:
-    """Wait as a helper of a state: with a path of its own, and unseen by `context.now` (rule 64)."""
+def pause(walker: Walker, path: str, name: str, seconds: int, node: Node, site: Site) -> Steps[Operation]:
+    """Wait as a helper of a state: with a path of its own, and unseen by `context.now` (rule 64); return the wait."""
     key = walker.frontier.key(path)
     name = wire_name(name)
     operation = walker.frontier.recorded(key, WAIT, name, node, path, site.scope)
     if operation is None:
         operation = yield from started_wait(walker, key, name, seconds, site.scope)
-    yield from ended(walker, key, path, operation)
+    return (yield from ended(walker, key, path, operation))
 
 
 def started_wait(walker: Walker, key: str, name: str, seconds: int, scope: Scope) -> Steps[Operation]:
@@ -105,6 +105,7 @@ def _attempts(
 ) -> Steps[_T]:
     frontier = walker.frontier
     began: int | None = None
+    since: int | None = None
     while True:
         path = site.attempt_path
         try:
@@ -113,20 +114,24 @@ def _attempts(
             fault = raised
         if fault.name == faults.COMPENSATION_FAILED:
             raise fault
-        if any(retrier.max_duration for retrier in node.retry):
-            yield from frontier.answers()
         key = frontier.key(path)
+        if any(retrier.max_duration for retrier in node.retry):
+            yield from frontier.answers(key)
         operation = frontier.operations.get(key)
         last = frontier.operations.get(frontier.key(path + _TIMED_OUT)) or operation
         if began is None and operation is not None:
             began = operation.get("StartTimestamp")
-        elapsed = elapsed_seconds(began, last.get("EndTimestamp") if last else None)
+        # An attempt whose arguments failed has no operation: it took no time, and began when the pause before it ended.
+        elapsed = elapsed_seconds(began, last.get("EndTimestamp") if last else since) if began is not None else 0.0
         delay = yield from walker.retry_seconds(node.retry, fault, site, key=key, elapsed_seconds=elapsed)
         if delay is None:
             raise fault
         if undone is not None:
             yield from undone(fault)
-        yield from pause(walker, f"{path}:backoff", f"{name}-backoff-{site.attempt}", delay, node, site)
+        paused = yield from pause(walker, f"{path}:backoff", f"{name}-backoff-{site.attempt}", delay, node, site)
+        if began is None:
+            began = paused.get("StartTimestamp")
+        since = paused.get("EndTimestamp")
         site.attempt += 1
         site.renew()
 
@@ -208,7 +213,7 @@ def _timed(
             frontier.abandon([working])
             frontier.update(key, CONTEXT, "START", name, scope)
             frontier.update(key, CONTEXT, "FAIL", name, scope)["Error"] = late
-            yield from frontier.answers()
+            yield from frontier.answers(key)
             site.timeline.passed(key)
             raise _timeout_fault(late, node, site)
         yield BRANCHES

@@ -137,6 +137,7 @@ CODES: dict[str, Code] = {
     "DF315": Code(severity="error", title="a function that data names, without a list of those allowed"),
     "DF317": Code(severity="error", title="too many templates"),
     "DF318": Code(severity="error", title="a former name that belongs to another state"),
+    "DF319": Code(severity="error", title="too many states with those of inline workflows"),
     # DF4xx: warnings (rules.py)
     "DF401": Code(severity="warning", title="'next' goes back"),
     "DF402": Code(severity="warning", title="'next' goes back without a wait in between"),

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 ASSUMED_ITEMS: Final = 1_000
 ASSUMED_POLLS: Final = 100
+INLINE_DEPTH_MAX: Final = 32
+"""How deep inline workflows may stand in each other."""
 _ASSUMPTIONS_SHOWN: Final = 3
 
 WORK: Final = (Invoke, Step, Aws, Http, ChildWorkflow)
@@ -193,8 +195,8 @@ class _Pricing:
         return 0 if limit is None else 1
 
     def _inline(self, name: str) -> int:
-        """Return the price of what an inline workflow holds; one that comes back to itself is a problem of its own."""
-        if name in self._around:
+        """Return the price of what an inline workflow holds; one without an end is a problem of its own."""
+        if name in self._around or len(self._around) > INLINE_DEPTH_MAX:
             return 0
         found = self._find_workflow(name) if self._find_workflow else None
         if found is None:

@@ -44,7 +44,7 @@ Kinds: TypeAlias = "tuple[OperationType, str]"
 """Type and subtype of an operation."""
 
 ANSWERED: Final = ""
-"""The key of a branch that waits until every update made so far has been answered; no operation has this id."""
+"""The key of a branch that waits until its updates have been answered; no operation has this id."""
 
 BRANCHES: Final = "branches"
 """The key of a branch that waits for a change among its own branches; no operation has this id."""
@@ -146,8 +146,8 @@ class Frontier:
         self.operations: dict[str, Operation] = {}
         self.updates: list[Update] = []
         self.calls: list[Call] = []
-        self.is_unanswered = False
-        """Whether updates have been made whose answer has not been seen."""
+        self.unanswered: set[str] = set()
+        """The operations that updates have been made of whose answer has not been seen."""
         self._plan = plan
         self._visited = visited
         self.is_watched = visited is not None
@@ -200,7 +200,7 @@ class Frontier:
         """Take in what changed after every update so far has been answered."""
         self.updates = []
         self.calls = []
-        self.is_unanswered = False
+        self.unanswered.clear()
         self._asked = 0
         for operation in operations:
             key = operation["Id"]
@@ -324,9 +324,13 @@ class Frontier:
             raise incomplete_reply()
         return True
 
-    def answers(self) -> Steps[None]:
-        """Wait until everything asked for so far has been recorded."""
-        while self.is_unanswered:
+    def answers(self, key: str | None) -> Steps[None]:
+        """Wait until what has been asked for of an operation has been recorded, and with it all that was asked before.
+
+        What other branches have asked for is nothing to wait for: on a replay there may be more to come past, and that
+        comes before anything new.
+        """
+        while key in self.unanswered:
             yield ANSWERED
 
     def settled(self) -> Steps[None]:
@@ -413,7 +417,7 @@ class Frontier:
         if action == "RETRY" or (kinds == CONDITION and action != "START"):
             self._asked += 1  # the platform counts each retry and each poll, too (protocol.md 9)
         self._started.add(key)
-        self.is_unanswered = True
+        self.unanswered.add(key)
         return update
 
     def exceeded(self, scope: Scope) -> Fault | None:
@@ -444,7 +448,7 @@ class Frontier:
             {"Id": key, "Name": name, "Type": CONTEXT[0], "SubType": CONTEXT[1], "Action": "FAIL", "Error": error}
         )
         self._started.add(key)
-        self.is_unanswered = True
+        self.unanswered.add(key)
 
     def hides(self) -> None:
         """Note that there is a finished context whose operations need not be on the record any more."""

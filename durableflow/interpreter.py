@@ -295,8 +295,8 @@ class Run:
                     self._find_former(node, site, visit)
                 if node.when is not None:
                     # Not a generator of its own: every condition of a replay comes by here.
-                    if self._frontier.is_unanswered and node.when.reads_time:
-                        yield from self._frontier.answers()
+                    if self._frontier.unanswered and node.when.reads_time:
+                        yield from self._frontier.answers(timeline.last)
                     try:
                         is_wanted = node.when.is_true(site.lookup, site.budget)
                     except EvaluationError as error:

@@ -354,7 +354,7 @@ def _attempt_failed(
 
 
 def _again(walker: Walker, key: str) -> Steps[None]:
-    yield from walker.frontier.answers()
+    yield from walker.frontier.answers(key)
     if walker.frontier.operations[key]["Status"] == "STARTED":
         # Going on would run the attempt again that has just been recorded as over.
         raise incomplete_reply()
@@ -395,7 +395,7 @@ def _wait_seconds(walker: Walker, node: Wait, site: Site) -> Steps[int]:
     assert node.until is not None
     moment = yield from walker.text(node.until, site, "until")
     # "Already past" is told from what is recorded, not from a clock (rule 26).
-    yield from walker.frontier.answers()
+    yield from walker.frontier.answers(site.timeline.last)
     try:
         ahead = parse_time(moment) - site.timeline.now() / 1000
     except EvaluationError as error:
@@ -528,7 +528,7 @@ def _polled(
                 frontier.update(key, CONDITION, "START", name, site.scope)
                 if operation is None and node.timeout is not None:
                     # The deadline counts from the recorded start (rule 74).
-                    yield from frontier.answers()
+                    yield from frontier.answers(key)
             completion = yield from frontier.call(call)
         result = yield from _projected(walker, check, polling, completion)
         text = stored_text(result)
@@ -653,8 +653,8 @@ def _after_no(
     if left is not None and left <= 0:
         return None, None
     poll: Retrier = node.poll
-    if walker.frontier.is_unanswered and retries.reads_time(poll):
-        yield from walker.frontier.answers()
+    if walker.frontier.unanswered and retries.reads_time(poll):
+        yield from walker.frontier.answers(polling.timeline.last)
     execution = polling.scope.world.execution["Id"]
     delay = retries.pause_seconds(
         poll,

@@ -9,7 +9,7 @@ Source: language.md 11 and 12, rule 41.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +22,7 @@ from durableflow.files import read_file
 from durableflow.forms import parse_size
 from durableflow.ledger import function_name
 from durableflow.model import Aws, AwsCheck, DurableTarget, WaitForCondition, WorkflowTarget, walk_states
-from durableflow.rules import Known
+from durableflow.rules import NOTHING_KNOWN, Known
 from durableflow.source import shown
 
 if TYPE_CHECKING:
@@ -146,16 +146,31 @@ def compile_file(path: Path, root: Path, context: ProjectContext | None = None) 
         WorkflowError: it has problems, or this version cannot run it.
         UsageError: it cannot be read.
     """
+    return _compiled(path, root, NOTHING_KNOWN if context is None else with_inline(NOTHING_KNOWN, context))
+
+
+def _compiled(path: Path, root: Path, known: Known) -> Plan:
     document = read_bytes(read_file(path, max_bytes=_FILE_BYTES), str(path))
-    known = Known(load_file=partial(packaged_file, path.parent.resolve(), root.resolve()))
-    if context is not None:
-        known = replace(
-            known, find_workflow=partial(decoded_by_name, context), inline=partial(compile_by_name, context)
-        )
+    known = replace(known, load_file=partial(packaged_file, path.parent.resolve(), root.resolve()))
     return to_plan(decode_workflow(document), document, known)
 
 
-def decoded_by_name(context: ProjectContext, name: str) -> Workflow | None:
+def with_inline(known: Known, context: ProjectContext) -> Known:
+    """Return what is known with the workflows of a project, for those that are inline.
+
+    Each is read and compiled once, however many have it inline: a chain of n that each have the next one twice would
+    be compiled 2^n times.
+    """
+
+    @cache
+    def inline(name: str) -> Plan:
+        return _compiled(_path_of(context, name), context.folder, others)
+
+    others = Known(find_workflow=cache(partial(_decoded_by_name, context)), inline=inline)
+    return replace(known, find_workflow=others.find_workflow, inline=others.inline)
+
+
+def _decoded_by_name(context: ProjectContext, name: str) -> Workflow | None:
     """Return what the file of a workflow of the project says; None when there is none, or it is broken.
 
     Whoever checks that file says what is wrong with it.
@@ -197,11 +212,11 @@ def named_actions(workflow: Workflow) -> frozenset[Pair]:
     return frozenset((work.service, work.action) for work in works if isinstance(work, (Aws, AwsCheck)))
 
 
-def compile_by_name(context: ProjectContext, name: str) -> Plan:
-    """Return the Plan of a workflow of the project, for one that has it inline.
+def _path_of(context: ProjectContext, name: str) -> Path:
+    """Return the file of a workflow of the project.
 
     Raises:
-        WorkflowError, UsageError: its file has problems; DF754, there is none.
+        UsageError: DF754, there is none.
     """
     path = context.workflows.get(name)
     if path is None:
@@ -212,7 +227,7 @@ def compile_by_name(context: ProjectContext, name: str) -> Plan:
                 hint="list the folder of its file under 'workflows' in durableflow.yaml",
             )
         )
-    return compile_file(path, context.folder, context)
+    return path
 
 
 def packaged_file(folder: Path, root: Path, name: str) -> bytes | None:

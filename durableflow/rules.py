@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from durableflow.errors import diagnostic, in_file_order
-from durableflow.estimate import estimate
+from durableflow.estimate import INLINE_DEPTH_MAX, estimate
 from durableflow.flow import Layout, jumps
 from durableflow.forms import is_template
 from durableflow.json_schema import schema_problems
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 OPERATIONS_MAX: Final = 3_000
 """Durable operations that the platform allows an execution (protocol.md 9)."""
+
+STATES_MAX: Final = 10_000
+"""States that a workflow may have with those of its inline ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,11 +266,55 @@ def inline_workflows_end(subject: Subject) -> Iterator[Diagnostic]:
                 yield diagnostic("DF307", message, span=span, hint=hint)
 
 
+def inline_workflows_fit(subject: Subject) -> Iterator[Diagnostic]:
+    """What a workflow becomes with its inline ones has a bound: each that has another twice doubles it (rule 33)."""
+    inside = [
+        placed for placed in subject.places if isinstance(placed.state, ChildWorkflow) and placed.state.mode == "inline"
+    ]
+    if not inside:
+        return
+    states, depth = _size(subject.workflow, subject.known.find_workflow, {}, 0)
+    if states <= STATES_MAX and depth <= INLINE_DEPTH_MAX:
+        return
+    message = f"with its inline workflows this one has more than {STATES_MAX:,} states"
+    if depth > INLINE_DEPTH_MAX:
+        message = f"its inline workflows stand in each other more than {INLINE_DEPTH_MAX} deep"
+    span = subject.document.span((*inside[0].path, "workflow"))
+    yield diagnostic("DF319", message, span=span, hint="let some of them be 'mode: child'")
+
+
+def _size(
+    workflow: Workflow, find: FindWorkflow | None, sizes: dict[str, tuple[int, int]], around: int
+) -> tuple[int, int]:
+    """Return how many states a workflow has with those of its inline ones, and how deep those stand in each other.
+
+    Args:
+        workflow: the workflow.
+        find: gives the inline ones.
+        sizes: those that are known; what comes back to itself counts once.
+        around: how many are around it; there is an end to it.
+    """
+    sizes[workflow.name] = (0, 0)
+    states, depth = 0, 0
+    for placed in walk_states(workflow):
+        states += 1
+        state = placed.state
+        if isinstance(state, ChildWorkflow) and state.mode == "inline":
+            if state.workflow not in sizes:
+                found = find(state.workflow) if find and around < INLINE_DEPTH_MAX else None
+                sizes[state.workflow] = _size(found, find, sizes, around + 1) if found else (0, 0)
+            inner = sizes[state.workflow]
+            states, depth = states + inner[0], max(depth, inner[1] + 1)
+    sizes[workflow.name] = (states, depth)
+    return states, depth
+
+
 def _way_back(name: str, way: tuple[str, ...], find: FindWorkflow | None, ending: set[str]) -> tuple[str, ...]:
     """Return the names of the inline workflows from `way` on until one stands there twice, or () when none does."""
     if name in way:
         return (*way[way.index(name) :], name)
-    found = find(name) if find and name not in ending else None
+    is_known = name in ending or len(way) > INLINE_DEPTH_MAX
+    found = find(name) if find and not is_known else None
     if found is not None:
         for placed in walk_states(found):
             state = placed.state
@@ -436,6 +483,7 @@ RULES: Final[tuple[Rule, ...]] = (
     policies_exist,
     workflows_exist,
     inline_workflows_end,
+    inline_workflows_fit,
     templated_functions_are_allowed,
     functions_are_declared,
     handlers_exist,

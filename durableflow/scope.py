@@ -141,6 +141,14 @@ class Timeline:
         self._known = position
         return self._latest
 
+    @property
+    def last(self) -> str | None:
+        """The operation that was come past last, or None; when its end is known, so is every one before it."""
+        timeline, at = self, len(self.ends)
+        while not at and timeline._outer is not None:
+            timeline, at = timeline._outer
+        return timeline.ends[at - 1] if at else None
+
     def branch(self) -> Timeline:
         """Return the timeline of a branch that begins here."""
         return Timeline(self.operations, self._start, outer=(self, len(self.ends)))

@@ -77,8 +77,8 @@ class Walker:
         """
         if program.is_constant:
             return program.constant
-        if self.frontier.is_unanswered and program.reads_time:
-            yield from self.frontier.answers()
+        if self.frontier.unanswered and program.reads_time:
+            yield from self.frontier.answers(site.timeline.last)
         return evaluated(program, site)
 
     def holds(self, program: Program, site: Site) -> Steps[bool]:
@@ -179,8 +179,8 @@ class Walker:
         # In a site of its own: the state's other templates have the `error` around them, if any.
         known = site.knowing({"error": faults.error_value(fault)})
         # What a retrier evaluates is asked for by retries.py, which cannot wait.
-        if self.frontier.is_unanswered and any(retries.reads_time(retrier) for retrier in retriers):
-            yield from self.frontier.answers()
+        if self.frontier.unanswered and any(retries.reads_time(retrier) for retrier in retriers):
+            yield from self.frontier.answers(site.timeline.last)
         retrier = retries.matching(retriers, fault, holds=lambda program: bool(evaluated(program, known)))
         if retrier is None:
             return None

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from worlds import World
+
 from durableflow.interpreter import Run
 from durableflow.operations import TERMINAL
 from durableflow.plan import from_json
@@ -13,8 +15,6 @@ from durableflow.work import check_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-
-    from worlds import World
 
     from durableflow.operations import Operation
 
@@ -132,6 +132,33 @@ def interruptions(world: World) -> list[tuple[int, bool]]:
 def dying(world: World, dies_at: tuple[int, bool]) -> dict[str, Any]:
     """Run an execution to its end, with an invocation that dies at a checkpoint, and return its last output."""
     return _run(world, {dies_at})
+
+
+def edited(
+    old: str, new: str, *, wakes: int = 0, change: Callable[[World], None] | None = None, **surroundings: Any
+) -> Ending:
+    """Begin with one definition and end with another, with everything that may go wrong after the change (`endings`).
+
+    Args:
+        old: the workflow to begin with.
+        new: the one to go on with.
+        wakes: how often the execution is woken up with the first one.
+        change: changes what is on record as well.
+        surroundings: of both, as `World` takes them.
+    """
+
+    def make() -> World:
+        world = World(old, **surroundings)
+        after = World(new, **surroundings).plan
+        for number in range(wakes + 1):
+            assert world.invoke(world.service.event()) == {"Status": "PENDING"}
+            assert number == wakes or world.service.wake()
+        if change is not None:
+            change(world)
+        world.plan = after
+        return world
+
+    return endings(make)
 
 
 def _run(world: World, dies_at: set[tuple[int, bool]] | None = None) -> dict[str, Any]:

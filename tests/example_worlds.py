@@ -18,7 +18,7 @@ from worlds import World
 
 from durableflow import values
 from durableflow.errors import Fault
-from durableflow.project import compile_by_name, load_project
+from durableflow.project import compile_file, load_project
 
 if TYPE_CHECKING:
     from endings import Ending
@@ -43,7 +43,7 @@ def facts() -> dict[str, Any]:
 @cache
 def plan_of(workflow: str) -> Plan:
     """Return the Plan of an example."""
-    return compile_by_name(project(), workflow)
+    return compile_file(project().workflows[workflow], project().folder, project())
 
 
 def expected_output(ending: Ending, execution_id: str) -> Any:

@@ -37,6 +37,7 @@ MADE: dict[str, Callable[[], bytes]] = {
 
 ELSEWHERE = {
     "DF216": "the models refuse such an expression first: DF156",
+    "DF319": "of many workflows together: test_rules.py",
     "DF754": "of an execution whose workflow is gone",
     "DF704": "a test cannot make a file that the superuser may not read: test_files.py",
 }

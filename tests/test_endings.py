@@ -14,6 +14,8 @@ from example_tools import WORKFLOWS
 from example_worlds import ExampleWorld, example, expected_output, seen, without_repeats
 from shell import Shell, shell
 
+from durableflow.cli import stores
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -27,7 +29,7 @@ THOUSAND = "a thousand pictures"
 
 def names(*long: str) -> list[Any]:
     """Return all endings as parameters, with those that take long among the slow tests."""
-    slow = [pytest.mark.slow, pytest.mark.timeout(300)]
+    slow = [pytest.mark.slow, pytest.mark.timeout(600)]
     return [pytest.param(name, marks=slow if name in long else []) for name in ENDINGS]
 
 
@@ -141,7 +143,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def check_run(shell: Shell, ending: Ending, journal: Path, *options: str) -> None:
+def check_run(shell: Shell, ending: Ending, shop: Path, *options: str) -> None:
     """Run an example with skipped time; it ends as the list says."""
     given = ["--input", json.dumps(ending.input), "--skip-time", "--json", *options]
     ran = shell("run", f"{ending.workflow}.yaml", *given)
@@ -153,8 +155,13 @@ def check_run(shell: Shell, ending: Ending, journal: Path, *options: str) -> Non
     ending.check_error(error["name"], error["message"])
     assert facts["operations"] == ending.operations
     assert facts["metered"] == (ending.metered or ending.operations + 1)
+    with stores.reader(shop / ".durableflow" / "executions.db") as service:
+        operations = service.operations(DurableExecutionArn=facts["executionArn"])[1:]
+    assert len(operations) == ending.operations
+    if ending.started is not None:
+        assert [operation.get("Name") for operation in operations] == list(ending.started)
     if ending.seen is not None:
-        assert seen(journal) == ending.seen
+        assert seen(shop.parent / "journal") == ending.seen
     assert ran.code == (0 if ending.error is None else 1)
 
 
@@ -171,7 +178,7 @@ def test_an_example_ends_so_on_the_command_line(name: str, shell: Shell, shop: P
         (shop / "approvers.py").write_text(APPROVERS, "utf-8")
         answers = {who: mailed(what) for who, what in zip(ending.input["approvers"], ending.approvals, strict=False)}
         monkeypatch.setenv("APPROVERS", json.dumps(answers))
-        check_run(shell, ending, shop.parent / "journal")
+        check_run(shell, ending, shop)
     else:
         given = [word for approval in ending.approvals for word in ("--callback", f"ask={json.dumps(approval)}")]
-        check_run(shell, ending, shop.parent / "journal", "--ephemeral", *given)
+        check_run(shell, ending, shop, *given)

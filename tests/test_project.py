@@ -9,6 +9,7 @@ from durableflow.actions import AllowList
 from durableflow.decode import decode_workflow
 from durableflow.document import read_document
 from durableflow.errors import UsageError, WorkflowError
+from durableflow.plan import ChildWorkflow
 from durableflow.project import allow_list, compile_file, durable_names, find_project, load_project, named_actions
 from durableflow.source import Source
 
@@ -189,3 +190,16 @@ def test_a_list_of_the_project_counts_alone(tmp_path: Path) -> None:
     assert allow_list(listed, {("sns", "publish")}) == AllowList(patterns=("s3:Put*",))
     nothing = load_project(project(tmp_path, "aws: {allow: []}"))
     assert allow_list(nothing, {("sns", "publish")}) == AllowList()
+
+
+def test_an_inline_workflow_that_many_have_is_compiled_once(tmp_path: Path) -> None:
+    twice = [f"{{name: to{i}, type: workflow, workflow: ship, mode: inline}}" for i in range(2)]
+    both = f'durableflow: "1"\nname: both\nstates: [{", ".join(twice)}]\n'
+    write(tmp_path / "workflows", ship=WORKFLOW.replace("NAME", "ship"), both=both)
+    context = load_project(project(tmp_path))
+
+    plan = compile_file(context.workflows["both"], context.folder, context)
+
+    first, second = (node.inline for node in plan.states.nodes if isinstance(node, ChildWorkflow))
+    assert first is second
+    assert first is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -230,6 +231,36 @@ def test_inline_workflows_that_come_back_to_themselves_are_found() -> None:
         "DF307 inline workflow 'sample' comes back to itself: sample → sample",
         "DF307 inline workflow 'b' comes back to itself: b → c → b",
     ]
+
+
+def chain(length: int) -> dict[str, Workflow]:
+    """Workflows of which each has the next one twice inline, and each a state of its own."""
+    names = [f"w{i}" for i in range(length)]
+    made = {name: inline_twice(name, following) for name, following in pairwise(names)}
+    return {**made, names[-1]: inline(names[-1])}
+
+
+def inline_twice(name: str, other: str) -> Workflow:
+    states = ", ".join(f"{{name: to{i}, type: workflow, mode: inline, workflow: {other}}}" for i in range(2))
+    workflow, _, _ = understand(
+        Source(name=f"{name}.yaml", text=f'durableflow: "1"\nname: {name}\nstates: [{states}]\n')
+    )
+    assert workflow is not None
+    return workflow
+
+
+TOO_MANY = ["DF319 with its inline workflows this one has more than 10,000 states"]
+TOO_DEEP = ["DF319 its inline workflows stand in each other more than 32 deep"]
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"), [(12, []), (13, TOO_MANY), (32, TOO_MANY), (33, TOO_DEEP), (500, TOO_DEEP)]
+)
+def test_inline_workflows_that_double_have_a_bound(length: int, expected: list[str]) -> None:
+    # A chain of n has 3 * 2^(n-1) - 2 states, and the workflow itself one more.
+    states = "  - {name: x, type: workflow, workflow: w0, mode: inline, retry: []}"
+    found = lines_of(states, Known(find_workflow=chain(length).get, operations=10**11))
+    assert found == expected
 
 
 def test_an_inline_workflow_is_priced_with_what_it_holds() -> None:

@@ -67,7 +67,7 @@ def list_items(_payload):
 
 def work(item, _context):
     log("begin", item)
-    time.sleep(0.1)
+    time.sleep(0.2)
     log("end", item)
     return item
 
@@ -169,7 +169,8 @@ def test_a_thousand_invokes_survive_three_kills(tmp_path: Path) -> None:
         begun = [item for what, item in life if what == "begin"]
         assert len(set(begun)) == len(begun), "in one life nothing runs twice"
         assert known.isdisjoint(begun), "what was recorded does not run again"
-        assert AT_ONCE // 2 < most_at_once(life) <= AT_ONCE
+        assert most_at_once(life) <= AT_ONCE
+    assert max(map(most_at_once, lives)) > AT_ONCE // 2, "so the limit is what holds them back"
     assert all(len(known) > len(before) for before, known in itertools.pairwise(recorded))
     again = sum(what == "begin" for life in lives for what, _ in life) - ITEMS
     assert again <= AT_ONCE * len(KILLED_AT), "what was not under way does not run again either"

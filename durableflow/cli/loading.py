@@ -17,12 +17,11 @@ from durableflow.errors import Fault, UsageError, diagnostic
 from durableflow.files import read_file
 from durableflow.project import (
     PROJECT_FILE,
-    compile_by_name,
-    decoded_by_name,
     durable_names,
     find_project,
     load_project,
     packaged_file,
+    with_inline,
 )
 from durableflow.rules import Known
 from durableflow.source import shown
@@ -181,12 +180,10 @@ def known_facts(
     if context is None:
         return known
     return replace(
-        known,
+        with_inline(known, context),
         functions=frozenset(context.project.functions),
         durable=durable_names(context),
         workflows=frozenset(context.workflows),
-        inline=partial(compile_by_name, context),
-        find_workflow=cache(partial(decoded_by_name, context)),
         hosts=frozenset(host.lower() for host in context.project.http.allow),
         operations=context.project.limits.operations,
     )
