@@ -503,13 +503,17 @@ class Turn:
 
     # Ending ----------------------------------------------------------------------------------------------------------
 
-    def finish_invocation(self, execution: Execution, output: object, error: ErrorObject | None) -> None:
+    def finish_invocation(
+        self, execution: Execution, output: object, error: ErrorObject | None, *, is_hopeless: bool = False
+    ) -> None:
         """Take the answer of the invocation in flight, or the error that it raised or died of.
 
         Args:
             execution: whose invocation it is.
             output: the handler's answer when `error` is None.
             error: what left the handler or killed it.
+            is_hopeless: whether the error stays the same until somebody mends a file. Then an execution that has done
+                nothing yet fails at once; one that has is tried again, since failing would throw that away.
         """
         answer = None if error is not None else ledger.read_output(output)
         if isinstance(answer, ledger.Invalid):
@@ -539,15 +543,15 @@ class Turn:
                 if execution.unseen:
                     self.wake(execution)
             case ledger.Pending() | None:
-                self._fail(execution, error or {})
+                self._fail(execution, error or {}, is_last=is_hopeless and execution.operations == 0)
             case _:
                 assert_never(answer)
 
     def _may_be_pending(self, execution: Execution) -> bool:
         return execution.outcome is not None or self._store.has_outstanding(execution.key)
 
-    def _fail(self, execution: Execution, error: ErrorObject) -> None:
-        """Have a failed invocation made again, now or later, or give up."""
+    def _fail(self, execution: Execution, error: ErrorObject, *, is_last: bool) -> None:
+        """Have a failed invocation made again, now or later, or give up; the last one is not made again."""
         retries = self._desk.retries
         execution.failures += 1
         if execution.failing_since is None:
@@ -562,7 +566,7 @@ class Turn:
         # A time-out is the handler's own doing and gets no immediate retry (protocol.md 1.6).
         is_crash = kind.startswith(_CRASHES) and kind != _TIMED_OUT
         delay = retries.delay_ms(execution.failures, is_crash=is_crash)
-        if self.now + delay - execution.failing_since > retries.give_up_seconds * 1000:
+        if is_last or self.now + delay - execution.failing_since > retries.give_up_seconds * 1000:
             self.end(execution, "FAILED", error=error)
         elif delay == 0 or execution.unseen:
             self.wake(execution)

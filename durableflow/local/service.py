@@ -724,6 +724,7 @@ class Service:
         output: Json = None,
         text: str | None = None,
         error: ErrorObject | None = None,
+        is_hopeless: bool = False,
     ) -> None:
         """Report the end of a job. Unknown ids (superseded, of a service before this one) are ignored.
 
@@ -732,6 +733,7 @@ class Service:
             output: the answer of a durable function, or the result of a plain one as a value.
             text: the result of a plain function as it came, instead of `output`; kept verbatim, JSON or not.
             error: what it raised or died of; then there is no output. `Runtime.*` stands for a crash.
+            is_hopeless: whether the same error would come of trying again: what the job is to run cannot be read.
         """
         with self._turn() as turn:
             job = self._running.get(job_id)
@@ -745,7 +747,7 @@ class Service:
             elif job.kind == "plain":
                 turn.finish_target(execution, cast("str", job.operation_id), result=result, error=error)
             elif execution.invocation == job_id:
-                turn.finish_invocation(execution, output, error)
+                turn.finish_invocation(execution, output, error, is_hopeless=is_hopeless)
             turn.finished.append(job_id)
 
     def next_due(self) -> int | None:
@@ -883,11 +885,12 @@ class Service:
         try:
             self._invoker.start(job)
         except Exception as error:  # noqa: BLE001 - the edge to whoever runs jobs: a job that cannot start has failed
-            # What is wrong with a file is told in words; anything else is a defect, and shows where.
-            trace = not isinstance(error, DurableflowError)
-            _log.error("a job of '%s' cannot be started: %s", job.function.name, error, exc_info=trace)
+            # What is wrong with a file is told in words, and stays wrong; anything else is a defect, and shows where.
+            is_told = isinstance(error, DurableflowError)
+            _log.error("a job of '%s' cannot be started: %s", job.function.name, error, exc_info=not is_told)
             message = f"the invocation could not be started: {error}"
-            self.invocation_ended(job.id, error={"ErrorType": "Runtime.StartError", "ErrorMessage": message})
+            start_error: ErrorObject = {"ErrorType": "Runtime.StartError", "ErrorMessage": message}
+            self.invocation_ended(job.id, error=start_error, is_hopeless=is_told)
 
     def _tell(self, listener: Listener, arn: str, event: history.Reply) -> None:
         try:

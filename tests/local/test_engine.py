@@ -367,6 +367,20 @@ def test_a_workflow_that_no_function_names_is_invoked_by_its_name(folder: Path) 
     assert (found["Status"], found["Result"]) == ("SUCCEEDED", '"T-7 Worker.States.QueryEvaluationError"')
 
 
+BROKEN = 'durableflow: "1"\nname: shipping\nstates: [{name: pack, type: nothing}]\n'
+
+
+def test_a_child_whose_file_does_not_load_fails_its_state_at_once(folder: Path) -> None:
+    write(folder / "workflows" / "shipping.yaml", BROKEN)
+    workflow(folder, "order", "- {name: ship, type: workflow, workflow: shipping, retry: []}")
+    with opened(folder, "order") as engine:  # in real time, where trying again would take hours
+        arn = engine.start("order", "{}", "o1")
+        found = engine.wait(arn, DEADLINE)
+        (child,) = (one["ChainedInvokeDetails"] for one in engine.operations(arn) if one["Type"] == "CHAINED_INVOKE")
+    assert (found["Status"], found["Error"]["ErrorType"]) == ("FAILED", "Runtime.StartError")
+    assert "DF155 'nothing' is not a type of state" in child["Error"]["ErrorMessage"]
+
+
 # Several processes on one store.
 
 RUN = """

@@ -23,7 +23,7 @@ from scripted import (
     wait,
 )
 
-from durableflow.errors import ServiceError
+from durableflow.errors import ServiceError, UsageError, diagnostic
 from durableflow.local.clock import SkipClock, SystemClock
 from durableflow.local.service import Function, Limits, Retries
 
@@ -656,6 +656,35 @@ def test_a_job_that_cannot_be_started_has_failed() -> None:
     assert first["ErrorType"] == "Runtime.StartError"
     assert "no process" in first["ErrorMessage"]
     assert world.service.next_due() == START + 1000
+
+
+def test_what_cannot_be_read_fails_an_execution_that_has_done_nothing_and_no_other() -> None:
+    class Edited(World):
+        is_broken = False
+
+        def start(self, job: Any) -> None:
+            if self.is_broken:
+                raise UsageError(diagnostic("DF701", "the file of 'flow' is gone"))
+            super().start(job)
+
+    world = Edited()
+    begun = world.begin()
+    begun.checkpoint(wait(5))
+    begun.answer(PENDING)
+    world.is_broken = True
+    arn = world.service.invoke(FunctionName="flow", InvocationType="Event")["DurableExecutionArn"]
+    world.sleep(5)
+
+    found = world.describe(arn)
+    assert (found["Status"], found["Error"]["ErrorType"]) == ("FAILED", "Runtime.StartError")
+    assert found["Error"]["ErrorMessage"] == "the invocation could not be started: DF701 the file of 'flow' is gone"
+    assert begun.status == "RUNNING"
+
+    world.is_broken = False
+    world.sleep(1)
+    begun.wake()
+    begun.answer(SUCCEEDED)
+    assert begun.status == "SUCCEEDED"
 
 
 # Chained invokes -----------------------------------------------------------------------------------------------------
