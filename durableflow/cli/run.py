@@ -151,9 +151,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
                 engine.register(loaded.plan, loaded.folder)
                 ended = _run(engine, loaded, name, text, drawn, asking, interrupt)
             except Left:
-                console.tell(farewell)
-                for line in asking.left(engine):
-                    console.tell(line)
+                console.tell("\n".join([farewell, *asking.left(engine)]))
                 raise
             if recording is not None:
                 _record(recording, engine, loaded, ended)
