@@ -199,6 +199,7 @@ def _timed(
     if frontier.recorded(wait, WAIT, name, node, path + _TIMEOUT, scope) is None:
         seconds = max(1, math.ceil((yield from walker.seconds(timeout, site, "timeout"))))
         frontier.update(wait, WAIT, "START", name, scope)["WaitOptions"] = {"WaitSeconds": seconds}
+        yield from frontier.settled()
     timeline = site.timeline.branch()
     working = frontier.spawn(work(scope, timeline))
     waiting = frontier.spawn(_over(walker, wait))

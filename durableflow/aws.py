@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 from collections.abc import Mapping
 from functools import cache, partial
 from importlib import import_module
@@ -27,6 +26,7 @@ from durableflow import driver, plan, values
 from durableflow.actions import Actions, AllowList, Clients, fetch_secret
 from durableflow.calls import Tools
 from durableflow.errors import UsageError, diagnostic
+from durableflow.interpreter import OPERATIONS_MAX
 from durableflow.plan import Plan
 from durableflow.source import shown
 from durableflow.web import HttpClient
@@ -57,7 +57,7 @@ _READ_SECONDS: Final = 30
 _ATTEMPTS: Final = 5
 
 
-def lambda_handler(
+def lambda_handler(  # noqa: PLR0913 - each is a part of the world that comes in; all by keyword
     plans: Plan | Mapping[str, Plan] | Path | str,
     *,
     client: driver.Service | None = None,
@@ -65,6 +65,9 @@ def lambda_handler(
     workflow: str | None = None,
     http_allow: Sequence[str] = (),
     aws_allow: Sequence[str] | None = None,
+    tools: Tools | None = None,
+    offload: driver.Offload | None = None,
+    operations_max: int = OPERATIONS_MAX,
 ) -> Handler:
     """Return a Lambda handler that runs a compiled workflow as a durable function.
 
@@ -79,6 +82,10 @@ def lambda_handler(
         http_allow: hosts, `host` or `host:port`, that http states may reach without TLS and at private addresses.
         aws_allow: the actions that aws states may call, as IAM spells them; None for those that the workflows name. The
             function's role has the last word.
+        tools: what work is done with, in place of Python's handlers in `handlers_root`, HTTP, AWS and its secrets: then
+            `handlers_root`, `http_allow` and `aws_allow` mean nothing. Their clock is the handler's, too.
+        offload: where results over a threshold are kept; None for nowhere, so that one over 256 KB is an error.
+        operations_max: how many operations an execution may have.
 
     Returns:
         `(event, context) -> dict`. It raises what the service must retry: a stale token, throttling, an unreachable
@@ -88,7 +95,9 @@ def lambda_handler(
         UsageError: DF512 the plan's file cannot be read, DF501 it holds no plan, DF513 no workflow has that name.
     """
     runnable = _chosen(_loaded(plans), workflow)
-    tools = _tools(Path(handlers_root) if handlers_root is not None else _package(), http_allow, aws_allow)
+    if tools is None:
+        tools = _tools(Path(handlers_root) if handlers_root is not None else _package(), http_allow, aws_allow)
+    write = driver.json_lines(tools.clock_ms)
     clients = [client] if client is not None else []
 
     def handle(event: Mapping[str, Any], context: object) -> Object:
@@ -101,9 +110,11 @@ def lambda_handler(
             worker=tools.worker(str(event.get("DurableExecutionArn", "")), request_id=_request_id(context)),
             env=os.environ,
             check_schema=check_schema,
-            clock_ms=_now_ms,
-            log=_log_of(context),
+            clock_ms=tools.clock_ms,
+            log=_log_of(context, write),
             child=partial(_child, str(event.get("DurableExecutionArn", "")), runnable),
+            operations_max=operations_max,
+            offload=offload,
         )
 
     return handle
@@ -222,22 +233,15 @@ def _client() -> driver.Service:
     return client
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-_write = driver.json_lines(_now_ms)
-
-
 def _request_id(context: object) -> str | None:
     return cast("str | None", getattr(context, "aws_request_id", None))
 
 
-def _log_of(context: object) -> driver.Log:
+def _log_of(context: object, write: driver.Log) -> driver.Log:
     request = _request_id(context)
 
     def log(level: int, happened: str, facts: Object) -> None:
-        _write(level, happened, {"requestId": request, **facts})
+        write(level, happened, {"requestId": request, **facts})
 
     return log
 

@@ -18,14 +18,31 @@ from durableflow.scope import NULL, Lazy, Mode, stored_text
 
 if TYPE_CHECKING:
     from durableflow.errors import Fault
-    from durableflow.frontier import Frontier
+    from durableflow.frontier import Frontier, Steps
     from durableflow.operations import ContextDetails, Operation, Update
     from durableflow.plan import Node
     from durableflow.scope import Scope
 
 
+def entered(
+    frontier: Frontier,
+    node: Node,
+    name: str,
+    path: str,
+    scope: Scope,
+    *,
+    subtype: str = CONTEXT[1],
+    is_replayed: bool = False,
+) -> Steps[Context]:
+    """Come to a context, and start it if it is not there; arguments and errors are those of :class:`Context`."""
+    context = Context(frontier, node, name, path, scope, subtype=subtype, is_replayed=is_replayed)
+    if context.is_new:
+        yield from frontier.settled()
+    return context
+
+
 class Context:
-    """The CONTEXT operation of one attempt of a state, of an item or of a branch; made by :meth:`enter`."""
+    """The CONTEXT operation of one attempt of a state, of an item or of a branch; made by :func:`entered`."""
 
     __slots__ = ("_frontier", "_kinds", "_name", "_operation", "_scope", "key")
 
@@ -69,6 +86,11 @@ class Context:
                 if is_replayed:
                     raise frontier.not_replayable(self._operation, node)
                 frontier.hides()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it was not there."""
+        return self._operation is None
 
     @property
     def _details(self) -> ContextDetails:

@@ -26,6 +26,8 @@ class Call:
 
     Args:
         operation_id: of the operation; also the key of the Completion that answers this call.
+        operation_name: what it is called on the wire, for logs.
+        parent_id: the operation that it stands in; None for none.
         node: the state: what is to be done.
         path: the state's path, for logs.
         payload: the rendered arguments: what the handler gets; the params of an AWS call; of a request `{method, url,
@@ -38,11 +40,13 @@ class Call:
     """
 
     operation_id: str
+    operation_name: str
     node: Work
     path: str
     payload: Json
     attempt: int
     idempotency_key: str
+    parent_id: str | None = None
     timeout_seconds: float | None = None
     fill: Callable[[Callable[[str], str]], Json] | None = None
     secrets: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -1,10 +1,10 @@
 """What is recorded, what has been come past, and who waits for what?
 
 The mechanics under the interpreter, free of any construct. Branches are Python generators: what one yields is the key
-of what it waits for, the id of an operation, :data:`ANSWERED` or :data:`BRANCHES`. Whoever learns of a change resumes
-just the branches that wait for it, in the order in which they began to wait, so N changes cost O(N) and the order of
-decisions does not depend on threads. A branch that waits for branches of its own goes on when nothing else can, the
-innermost first: then what it decides on is all that is known.
+of what it waits for, the id of an operation, :data:`ANSWERED`, :data:`BRANCHES` or :data:`SETTLED`. Whoever learns of a
+change resumes just the branches that wait for it, in the order in which they began to wait, so N changes cost O(N) and
+the order of decisions does not depend on threads. A branch that waits for branches of its own goes on when nothing else
+can, the innermost first: then what it decides on is all that is known.
 
 Two checks fail closed (language.md 8): an operation must be what the Plan has at its path, and before anything new is
 started no recorded operation may be left unvisited.
@@ -51,6 +51,8 @@ BRANCHES: Final = "branches"
 
 LATER: Final = "later"
 """The key of a branch that goes on when nothing else can; no operation has this id."""
+SETTLED: Final = "settled"
+"""The key of a branch that waits until every branch has come as far as what is recorded leads; no operation's id."""
 
 INVOKE: Final[Kinds] = ("CHAINED_INVOKE", "ChainedInvoke")
 STEP: Final[Kinds] = ("STEP", "Step")
@@ -244,9 +246,14 @@ class Frontier:
         Raises:
             ReplayError: record and Plan disagree.
         """
-        while self._ready or self._stirred:
+        while self._ready or self._stirred or SETTLED in self._blocked:
             if self._ready:
                 branch = self._ready.popleft()
+            elif not self._stirred:
+                # All have come as far as what is recorded leads them.
+                self.check_unvisited()
+                self._resume(SETTLED)
+                continue
             else:
                 # The innermost first: what it decides may be what an outer one has to know.
                 branch = heappop(self._stirred)[2]
@@ -333,6 +340,14 @@ class Frontier:
         while key in self.unanswered:
             yield ANSWERED
 
+    def settled(self) -> Steps[None]:
+        """Wait until nothing recorded is left to be come past, where something new begins (rule 48).
+
+        What needs no answer could else end at once, and the branch come past what was recorded before it.
+        """
+        while self._unvisited:
+            yield SETTLED
+
     # Operations ------------------------------------------------------------------------------------------------------
 
     def recorded(
@@ -416,6 +431,8 @@ class Frontier:
         if parent_id is not None:
             update["ParentId"] = parent_id
         self.updates.append(update)
+        if action == "RETRY" or (kinds == CONDITION and action != "START"):
+            self._asked += 1  # the platform counts each retry and each poll, too (protocol.md 9)
         self._started.add(key)
         self.unanswered.add(key)
         return update

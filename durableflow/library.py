@@ -788,6 +788,25 @@ def pattern_problem(pattern: str) -> str | None:
     return None
 
 
+def match_problem(pattern: str, text: str, *, is_search: bool = False) -> str | None:
+    """Say why looking for a pattern that is allowed could take too long in a text, or None.
+
+    Args:
+        pattern: one that :func:`pattern_problem` has nothing against.
+        text: where to look.
+        is_search: whether it may begin anywhere, as in schemas, and not only where the text does.
+    """
+    if len(text) > PATTERN_TEXT_CHARACTERS:
+        return f"text of over {PATTERN_TEXT_CHARACTERS:,} characters is matched with no pattern"
+    begins_first = pattern.startswith("^") and "|" not in pattern
+    ways = len(text) + 1 if is_search and not begins_first else 1
+    for lengths in _shape_of(pattern):
+        ways *= min(lengths, len(text) + 1) if lengths else len(text) + 1
+    if ways > PATTERN_WAYS:
+        return f"{len(text)} characters are too many for a pattern with that many repeats (limit {PATTERN_WAYS:,} ways)"
+    return None
+
+
 class _PatternRefusedError(Exception):
     """A pattern that could take unbounded time; the message says why."""
 
@@ -846,16 +865,8 @@ def _regex_match(budget: Budget, value: Json, pattern: Json) -> Json:
     budget.read(text)
     if problem := pattern_problem(pattern):
         raise EvaluationError(f"'regex_match': {problem}")
-    if len(text) > PATTERN_TEXT_CHARACTERS:
-        raise EvaluationError(f"'regex_match' takes text of at most {PATTERN_TEXT_CHARACTERS:,} characters")
-    ways = 1
-    for lengths in _shape_of(pattern):
-        ways *= min(lengths, len(text) + 1) if lengths else len(text) + 1
-    if ways > PATTERN_WAYS:
-        raise EvaluationError(
-            f"'regex_match': {len(text)} characters are too many for a pattern with that many repeats "
-            f"(limit {PATTERN_WAYS:,} ways)"
-        )
+    if problem := match_problem(pattern, text):
+        raise EvaluationError(f"'regex_match': {problem}")
     return re.match(pattern, text) is not None
 
 
@@ -965,7 +976,7 @@ def _contains(budget: Budget, left: Json, right: Json) -> bool:
             raise EvaluationError(f"cannot look for {kind(left)} in text")
         budget.read(right)
         return left in right
-    if isinstance(right, dict):
+    if isinstance(right, dict) and not isinstance(left, (list, dict)):
         return isinstance(left, str) and left in right
     if not isinstance(right, list):
         raise EvaluationError(f"cannot look for {kind(left)} in {kind(right)}")

@@ -1,7 +1,7 @@
 """What does a line of a step's log look like? One JSON object, with the keys of the official SDK's logger.
 
     {"timestamp":"2026-01-01T00:00:00.000Z","level":"INFO","message":"charged","executionArn":"arn:…",
-     "operationId":"9f…","operationName":"charge","attempt":1}
+     "operationId":"9f…","operationName":"charge","parentId":"3c…","attempt":1}
 
 Handlers run when they run and not on a replay, so nothing is logged twice.
 """
@@ -35,7 +35,7 @@ class StepLogger(LoggerAdapter):
 
     Args:
         logger: what the lines go to.
-        facts: `executionArn`, `operationId`, `operationName`, `attempt`; None stands for what is not known.
+        facts: `executionArn`, `operationId`, `operationName`, `parentId`, `attempt`; None stands for what is not known.
         clock_ms: the time in epoch milliseconds.
         redact: takes the secrets out of a line.
     """

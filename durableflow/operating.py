@@ -18,7 +18,7 @@ from durableflow import faults, retries, values
 from durableflow import operations as wire
 from durableflow.attempts import attempts, elapsed_seconds, ended, started_wait, timed
 from durableflow.decision import Call, Completion
-from durableflow.errors import Fault
+from durableflow.errors import Fault, Origin
 from durableflow.expressions import EvaluationError
 from durableflow.frontier import CALLBACK, CONDITION, INVOKE, STEP, WAIT, incomplete_reply
 from durableflow.library import parse_time
@@ -128,7 +128,7 @@ def _start_invoke(walker: Walker, node: Invoke, site: Site, key: str, name: str)
         raise Fault(faults.QUERY_EVALUATION, f"'{shown(function)}' is no function name or ARN")
     if node.allow and not any(fnmatchcase(function, pattern) for pattern in node.allow):
         message = f"'{shown(function)}' is not among the functions that '{node.name}' allows"
-        raise Fault(faults.PERMISSIONS, message)
+        raise Fault(faults.PERMISSIONS, message, origin=Origin(is_work=True))
     tenant = None if node.tenant_id is None else (yield from walker.text(node.tenant_id, site, "tenant_id"))
     if tenant is not None and not _TENANT_ID.fullmatch(tenant):
         raise Fault(faults.QUERY_EVALUATION, f"'{shown(tenant)}' is no tenant id")
@@ -170,7 +170,8 @@ def _invoke_result(operation: Operation) -> Lazy:
     try:
         return Lazy(values.from_text(text))
     except values.ValueRefusedError as error:
-        raise Fault(faults.RESULT_INVALID, f"Failed to deserialize invoke result: {error}") from error
+        message = f"Failed to deserialize invoke result: {error}"
+        raise Fault(faults.RESULT_INVALID, message, origin=Origin(is_work=True)) from error
 
 
 # step, aws, http -----------------------------------------------------------------------------------------------------
@@ -253,7 +254,7 @@ def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Opera
         if was_running and node.semantics == "at_most_once":
             completion = Completion(operation_id=key, fault=_interrupted(node, site.attempt))
         else:
-            call = yield from _call(walker, node, site, key)
+            call = yield from _call(walker, node, site, key, name, operation)
             if not was_running:
                 frontier.update(key, STEP, "START", name, site.scope)
             completion = yield from frontier.call(call)
@@ -270,13 +271,15 @@ def _attempt(walker: Walker, node: Work, site: Site, name: str, operation: Opera
     return None
 
 
-def _call(walker: Walker, node: Work, site: Site, key: str) -> Steps[Call]:
+def _call(walker: Walker, node: Work, site: Site, key: str, name: str, operation: Operation | None) -> Steps[Call]:
     program = _argument(node)
     names = secrets_in(program)
     declared = site.scope.world.plan.secrets
     timeout = None if node.timeout is None else (yield from walker.seconds(node.timeout, site, "timeout"))
     return Call(
         operation_id=key,
+        operation_name=name,
+        parent_id=site.scope.parent_id if operation is None else operation.get("ParentId"),
         node=node,
         path=site.path,
         payload=None if names else (yield from walker.value(program, site)),
@@ -527,7 +530,7 @@ def _polled(
         if was_running and check.semantics == "at_most_once":
             completion = Completion(operation_id=key, fault=_interrupted(check, number))
         else:
-            call = yield from _call(walker, check, polling, key)
+            call = yield from _call(walker, check, polling, key, name, operation)
             if not was_running:
                 frontier.update(key, CONDITION, "START", name, site.scope)
                 if operation is None and node.timeout is not None:

@@ -189,7 +189,8 @@ def step_logger(
         "executionArn": execution_arn,
         "requestId": request_id,
         "operationId": call.operation_id,
-        "operationName": call.node.name,
+        "operationName": call.operation_name,
+        "parentId": call.parent_id,
         "attempt": call.attempt,
     }
     logger_ = logging.getLogger(f"durableflow.handlers.{call.node.name}")
@@ -546,12 +547,12 @@ def _bounded(usual: Callable[..., Iterable[Exception]], error: Callable[[str], E
     ) -> Iterator[Exception]:
         texts = list(instance) if isinstance(instance, dict) else [instance] if isinstance(instance, str) else []
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
-            if problem := library.pattern_problem(pattern):
+            problem = library.pattern_problem(pattern)
+            for text in texts:
+                problem = problem or library.match_problem(pattern, text, is_search=True)
+            if problem:
                 yield error(problem)
                 return
-        if any(len(text) > library.PATTERN_TEXT_CHARACTERS for text in texts):
-            yield error(f"text of over {library.PATTERN_TEXT_CHARACTERS:,} characters is matched with no pattern")
-            return
         yield from usual(validator, patterns, instance, schema)
 
     return bounded

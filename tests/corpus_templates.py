@@ -242,7 +242,7 @@ RESOURCES = (
     refused("T27-pattern-data", value("input.s | regex_match(input.s)"), "DF214"),
     refused("T27-pattern-long", value(f"input.s | regex_match('{'a' * 201}')"), "DF214"),
     refused("T27-pattern-bad", value("input.s | regex_match('[')"), "DF214"),
-    stopped("T27-pattern-text", value("input.long | regex_match('a')"), "at most 1,000 characters"),
+    stopped("T27-pattern-text", value("input.long | regex_match('a')"), "over 1,000 characters"),
     stopped("T27-pattern-many", value(f"{'a' * 900!r} | regex_match('a*a*a*a*a*b')"), "too many for a pattern"),
     stopped(
         "T27-pattern-optional", value(f"{'a' * 40!r} | regex_match('{'a?' * 40}{'a' * 40}b')"), "too many for a pattern"

@@ -6,15 +6,15 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from worlds import World
+
 from durableflow.interpreter import Run
 from durableflow.operations import TERMINAL
 from durableflow.plan import from_json
 from durableflow.work import check_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from worlds import World
+    from collections.abc import Callable, Collection
 
     from durableflow.operations import Operation
 
@@ -72,7 +72,7 @@ class Ending:
         return None if parent is None else paths[parent]
 
 
-def endings(make: Callable[[], World]) -> Ending:
+def endings(make: Callable[[], World], *, spared: Collection[tuple[int, bool]] = (), page: int = 2) -> Ending:
     """Run an execution to its end, and again with everything that may go wrong on the way; every time it ends the same.
 
     Its invocations die before and after each checkpoint, in turn and then after every one; its plan is read from JSON
@@ -81,6 +81,8 @@ def endings(make: Callable[[], World]) -> Ending:
 
     Args:
         make: makes the world anew, since what is in it may keep count. Its work may be done twice (at least once).
+        spared: the checkpoints, and whether after them, at which no invocation dies: see `interruptions`.
+        page: operations in a page of those whose invocations die.
     """
     world = make()
     ending = Ending(world, _run(world))
@@ -89,12 +91,74 @@ def endings(make: Callable[[], World]) -> Ending:
     plans = json.dumps(world.plan.to_json())
     crashes = [{(number, after)} for number in checkpoints for after in (False, True)]
     for dies_at in [*crashes, {(number, True) for number in range(1, 10 * len(checkpoints) + 1)}]:
+        if not (left := dies_at.difference(spared)):
+            continue
         disturbed = make()
         disturbed.plan = from_json(json.loads(plans))
-        disturbed.service.page = 2
-        assert _run(disturbed, dies_at) == ending.output, f"dies at {min(dies_at)}"
-        assert _shape(disturbed) == _shape(world), f"dies at {min(dies_at)}"
+        disturbed.service.page = page
+        assert _run(disturbed, left) == ending.output, f"dies at {min(left)}"
+        assert _shape(disturbed) == _shape(world), f"dies at {min(left)}"
     return ending
+
+
+def interruptions(world: World) -> list[tuple[int, bool]]:
+    """Return where an invocation would have to die to interrupt work that is done at most once.
+
+    Args:
+        world: an execution that nothing disturbed.
+
+    Returns:
+        The number of a checkpoint, and whether after it: for each such attempt the one that records its start, as soon
+        as it is recorded, and the one that would record its end.
+    """
+    found: list[tuple[int, bool]] = []
+    running: set[str] = set()
+    at_most_once = {
+        world.plan.operation_ids[node.name]
+        for node in world.plan.states.nodes
+        if getattr(node, "semantics", None) == "at_most_once"
+    }
+    for number, request in enumerate(world.service.requests, 1):
+        if running:
+            found.append((number, False))
+        for update in request["Updates"]:
+            if update["Id"] in at_most_once:
+                (running.add if update["Action"] == "START" else running.discard)(update["Id"])
+        if running:
+            found.append((number, True))
+    return found
+
+
+def dying(world: World, dies_at: tuple[int, bool]) -> dict[str, Any]:
+    """Run an execution to its end, with an invocation that dies at a checkpoint, and return its last output."""
+    return _run(world, {dies_at})
+
+
+def edited(
+    old: str, new: str, *, wakes: int = 0, change: Callable[[World], None] | None = None, **surroundings: Any
+) -> Ending:
+    """Begin with one definition and end with another, with everything that may go wrong after the change (`endings`).
+
+    Args:
+        old: the workflow to begin with.
+        new: the one to go on with.
+        wakes: how often the execution is woken up with the first one.
+        change: changes what is on record as well.
+        surroundings: of both, as `World` takes them.
+    """
+
+    def make() -> World:
+        world = World(old, **surroundings)
+        after = World(new, **surroundings).plan
+        for number in range(wakes + 1):
+            assert world.invoke(world.service.event()) == {"Status": "PENDING"}
+            assert number == wakes or world.service.wake()
+        if change is not None:
+            change(world)
+        world.plan = after
+        return world
+
+    return endings(make)
 
 
 def _run(world: World, dies_at: set[tuple[int, bool]] | None = None) -> dict[str, Any]:

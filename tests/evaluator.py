@@ -34,7 +34,7 @@ WORK = ("invoke", "step", "aws", "http", "workflow")
 IN_PLACE = ("step", "aws", "http")
 ONLY_BY_NAME = ("States.Runtime", "States.DataLimitExceeded", "States.OperationLimitExceeded")
 OF_TEMPLATES = ("States.QueryEvaluationError", "States.ResultInvalid")
-NOT_WORK = ("States.QueryEvaluationError", "States.DataLimitExceeded", "States.Runtime", "States.Permissions")
+NOT_WORK = ("States.QueryEvaluationError", "States.DataLimitExceeded", "States.Runtime")
 INVOKE_ENDINGS = {
     "STOPPED": ("States.Stopped", "Invoke was stopped externally"),
     "TIMED_OUT": ("States.Timeout", "Invoke was TimedOut"),
@@ -479,6 +479,8 @@ def caught(
 def matches(errors: list[str], failure: Failure) -> bool:
     """Say whether `errors` match (rule 14)."""
     name = failure.name
+    if name == "NonDeterministicExecutionError":
+        return False
     for glob in errors:
         if glob == name:
             return True
@@ -628,7 +630,7 @@ def _limit(state: State, scope: Scope) -> Any:
 def invoke(state: State, scope: Scope, attempt: int) -> Done:
     function = text(scope, state["function"], attempt=attempt)
     if "allow" in state and not any(fnmatchcase(function, glob) for glob in state["allow"]):
-        raise Failure("States.Permissions", "not allowed")
+        raise Failure("States.Permissions", "not allowed", is_work=True)
     payload = value(scope, state.get("payload", {}), attempt=attempt)  # without one it gets {} (rule 10)
     return Done(raw=_elsewhere(state, scope, "invoke", function, payload))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from durableflow import values
 from durableflow.errors import Fault, ServiceError, diagnostic
@@ -32,12 +32,25 @@ from durableflow.ledger import (
 from durableflow.operations import TERMINAL, Operation, error_from_fault
 
 if TYPE_CHECKING:
+    from durableflow.operations import ChainedInvokeDetails, ErrorObject, OperationStatus
     from durableflow.values import Json
 
 START = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:demo:1/durable-execution/order-1/7f3a"
 
+SILENCE: Final = object()
+"""An answer that does not come."""
+
 Time = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a target ends whose end is no value and no Fault: what is on record of it, word for word."""
+
+    status: OperationStatus = "SUCCEEDED"
+    result: str | None = None
+    error: ErrorObject | None = None
 
 
 def seconds(milliseconds: int) -> object:
@@ -60,8 +73,9 @@ class MemoryService:
 
     Args:
         input: the execution's input, as text.
-        targets: what chained invokes start, by function name.
-        answers: what callbacks get, by their Name: in this order, and the last one again and again; a Fault is a failure.
+        targets: what chained invokes start, by function name; they give a value or an Ended, or raise a Fault.
+        answers: what callbacks get, by their Name: in this order, and the last one again and again; a Fault is a failure,
+            SILENCE no answer at all.
         page: operations in a page.
         time: how replies tell times.
         now: epoch milliseconds; only `sleep` moves it on.
@@ -85,6 +99,7 @@ class MemoryService:
     _unseen: dict[str, None] = field(default_factory=dict)
     _started: list[StartTarget] = field(default_factory=list)
     _asked: list[str] = field(default_factory=list)
+    _silent: set[str] = field(default_factory=set)
     _heartbeats: dict[str, int] = field(default_factory=dict)
     _timers: dict[tuple[str, Timer], int] = field(default_factory=dict)
 
@@ -238,9 +253,13 @@ class MemoryService:
 
     def _is_answered(self, key: str) -> bool:
         answers = self.answers.get(self.operations[key].get("Name", ""), [])
-        if not answers or self.operations[key]["Status"] != "STARTED":
+        if not answers or self.operations[key]["Status"] != "STARTED" or key in self._silent:
             return False
-        self.answer(key, answers.pop(0) if len(answers) > 1 else answers[0])
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer is SILENCE:
+            self._silent.add(key)
+            return False
+        self.answer(key, answer)
         return True
 
     def answer(self, key: str, answer: Any) -> None:
@@ -262,11 +281,23 @@ class MemoryService:
     def _end(self, start: StartTarget) -> None:
         operation = self.operations[start.operation_id]
         try:
-            result: Json = self.targets[start.target.name](values.from_text(start.payload))
-            changes = settle(operation, "success", now=self.now, result=values.to_text(result))
+            result: Json | Ended = self.targets[start.target.name](values.from_text(start.payload))
+            if isinstance(result, Ended):
+                changes = self._ended_as(operation, result)
+            else:
+                changes = settle(operation, "success", now=self.now, result=values.to_text(result))
         except Fault as fault:
             changes = settle(operation, "failure", now=self.now, error=error_from_fault(fault))
         self._keep(changes)
+
+    def _ended_as(self, operation: Operation, end: Ended) -> Changes:
+        details: ChainedInvokeDetails = {}
+        if end.result is not None:
+            details["Result"] = end.result
+        if end.error is not None:
+            details["Error"] = end.error
+        made: Operation = {**operation, "Status": end.status, "EndTimestamp": self.now, "ChainedInvokeDetails": details}
+        return Changes(operations=(made,), effects=(Disarm(operation_id=made["Id"]),))
 
     def sleep(self) -> bool:
         """Move the clock to the next timer and let it ring; say whether there was one."""
@@ -296,4 +327,4 @@ def _is_finished_context(operation: Operation) -> bool:
     return operation["Type"] == "CONTEXT" and operation["Status"] in TERMINAL
 
 
-__all__ = ["ARN", "START", "MemoryService", "moment", "refusal", "seconds"]
+__all__ = ["ARN", "SILENCE", "START", "Ended", "MemoryService", "moment", "refusal", "seconds"]

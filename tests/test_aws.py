@@ -15,13 +15,17 @@ import pytest
 from memory_service import MemoryService, moment
 from moto import mock_aws
 
-from durableflow import aws
+from durableflow import aws, driver
 from durableflow.aws import lambda_handler
+from durableflow.calls import Answers, Tools, refused_action
 from durableflow.compiler import compile_workflow
 from durableflow.errors import UsageError
 from durableflow.expressions import Program
+from durableflow.offload import DirectoryStore
 from durableflow.plan import ChildWorkflow, Plan, States, Step, Wait, to_bundle
 from durableflow.source import Source
+from durableflow.web import HttpClient
+from durableflow.work import PythonWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,6 +146,56 @@ class TestWork:
         _, saved, asked = json.loads(run(aws.handler, service)["Result"])
         assert saved == "ssm.put_parameter is not among the actions that the project allows"
         assert asked == "Http.ConnectionError"
+
+
+class TestWhatComesIn:
+    def test_tools_do_the_work_and_have_the_clock(self, package: Path, caplog: pytest.LogCaptureFixture) -> None:
+        tools = Tools(
+            steps=PythonWorker([package]),
+            http=HttpClient().perform,
+            aws=refused_action,
+            secret=lambda name, reference: f"{name} at {reference}",
+            answers=Answers(
+                actions={"ssm:put_parameter": {"result": {"Version": 7}}},
+                requests={"GET http://127.0.0.1:9/": {"result": {"body": "answered"}}},
+            ),
+            clock_ms=lambda: 1_000,
+        )
+        service = MemoryService(time=moment)
+        plan = compile_workflow(Source(name="work.yaml", text=WORK)).plan
+        with caplog.at_level(logging.INFO, "durableflow"):
+            output = run(lambda_handler(plan, client=service, tools=tools), service)
+        shown, saved, asked = json.loads(output["Result"])
+        assert (shown, saved) == ("[secret token][secret token]", {"Version": 7})
+        assert asked == {"status": 200, "headers": {}, "body": "answered"}
+        told = [json.loads(record.getMessage()) for record in caplog.records]
+        assert {line["timestamp"] for line in told} == {"1970-01-01T00:00:01.000Z"}
+
+    def test_large_results_are_kept_elsewhere(self, package: Path) -> None:
+        store = DirectoryStore(package / "kept")
+        offload = driver.Offload(threshold_bytes=100, put=store.put, get=store.get)
+        service = MemoryService(time=moment)
+        plan = Plan(
+            name="large",
+            states=States.of(
+                [
+                    Step(name="s", handler="numbers_of_ours:double", payload=constant("x" * 60)),
+                    Wait(name="rest", duration=constant(5)),
+                ]
+            ),
+            output=Program(["attr", ["attr", ["name", "states"], "s"], "result"]),
+        )
+        output = run(lambda_handler(plan, client=service, offload=offload), service)
+        assert json.loads(output["Result"]) == "x" * 120
+        assert "$offload" in service.operations[plan.operation_ids["s"]]["StepDetails"]["Result"]
+
+    @pytest.mark.parametrize(("most", "error"), [(2, "States.OperationLimitExceeded"), (6, None)])
+    def test_the_number_of_operations_has_a_limit(self, package: Path, most: int, error: str | None) -> None:
+        assert package
+        service = MemoryService(time=moment)
+        output = run(lambda_handler(plan_of("orders"), client=service, operations_max=most), service)
+        assert output["Status"] == ("FAILED" if error else "SUCCEEDED")
+        assert output.get("Error", {}).get("ErrorType") == error
 
 
 class TestWhichPlan:

@@ -29,6 +29,7 @@ CANARY = "c4n4ry-v4lue"
 def call(node: Any, payload: Any, *, attempt: int = 1, operation: str = "a", fill: Any = None, **more: Any) -> Call:
     return Call(
         operation_id=operation * 64,
+        operation_name=node.name,
         node=node,
         path=node.name,
         payload=payload,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from scripted import PENDING, ManualClock, World, callback, close_all, context
-from shell import Shell, shell
+from shell import Shell, running, shell
 
 from durableflow.local.service import Function
 from durableflow.local.store import open_store
@@ -24,7 +25,7 @@ from durableflow.local.store import open_store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["shell"]
+__all__ = ["running", "shell"]
 
 STORE = Path(".durableflow") / "executions.db"
 FLOW = """\
@@ -301,7 +302,7 @@ def test_what_a_killed_run_waited_for_can_be_answered_and_the_next_run_learns_of
     [
         ("ask", "DF781"),
         ("=1", "DF781"),
-        ("ask=", "DF794"),
+        ("ask= ", "DF794"),
         ("ask=@nothing.json", "DF701"),
         (f"ask={'1' * 262_145}", "DF798"),
     ],
@@ -312,3 +313,77 @@ def test_an_answer_that_is_none_is_refused_before_anything_runs(shell: Shell, gi
     assert (ran.code, ran.out) == (2, "")
     assert code in ran.err
     assert not STORE.exists()
+
+
+ESCALATION = """\
+durableflow: "1"
+name: ask
+states:
+  - name: levels
+    type: loop
+    max_iterations: 3
+    on_limit: continue
+    while: vars.by is none
+    states:
+      - name: ask
+        type: wait_for_callback
+        timeout: 24h
+        assign: {by: "{{ [iteration, result] }}"}
+        catch: [{errors: [States.Timeout]}]
+vars: {by: null}
+output: "{{ vars.by }}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "output"),
+    [(["ask=", "ask=7"], [1, 7]), (["ask=", "ask=", "ask=8"], [2, 8]), (["ask="], None), (["ask=9", "ask="], [0, 9])],
+)
+def test_nothing_for_an_answer_means_that_nobody_answers(shell: Shell, given: list[str], output: Any) -> None:
+    Path("ask.yaml").write_text(ESCALATION)
+    options = [word for text in given for word in ("--callback", text)]
+
+    ran = shell("run", "ask.yaml", "--ephemeral", "--skip-time", *options)
+
+    assert (ran.code, json.loads(ran.out)) == (0, output)
+    assert "waiting for callback" not in ran.err
+
+
+def test_an_interrupted_run_says_how_to_answer_what_it_waits_for(shell: Shell, running: Any) -> None:
+    Path("ask.yaml").write_text(ESCALATION)
+    one = running("ask.yaml", "--name", "n", "--callback", "ask=")
+    one.until("waiting for callback 'ask'")
+    one.process.send_signal(signal.SIGINT)
+    code, _, err = one.ended()
+
+    (callback_id,) = (each["CallbackDetails"]["CallbackId"] for each in recorded().values())
+    how = f"durableflow callback succeed {callback_id} --result JSON"
+    assert code == 130
+    assert err.splitlines()[-2:] == [
+        "interrupted; go on with: durableflow run ask.yaml --name n --callback ask=",
+        f"it waits for callback 'ask'; answer it with: {how}",
+    ]
+    assert shell(*how.replace("JSON", "5").split()[1:]).code == 0
+    again = shell("run", "ask.yaml", "--name", "n")
+    assert (again.code, json.loads(again.out)) == (0, [0, 5])
+
+
+def test_an_interrupted_run_asks_for_no_answer_where_nothing_is_kept(running: Any) -> None:
+    Path("ask.yaml").write_text(ESCALATION)
+    one = running("ask.yaml", "--ephemeral")
+    one.until("waiting for callback 'ask'")
+    one.process.send_signal(signal.SIGINT)
+
+    assert one.ended()[2].splitlines()[-1] == "interrupted; nothing of it is kept"
+
+
+def test_an_interrupted_run_names_a_few_of_many_callbacks(running: Any) -> None:
+    sleeping(*(ask(f"c{number}") for number in range(7)))
+    one = running("flow.yaml", "--name", "one")
+    for _ in range(7):
+        one.until("waiting for callback 'ask'")
+    one.process.send_signal(signal.SIGINT)
+
+    lines = one.ended()[2].splitlines()
+    assert [line.startswith("it waits for callback 'ask'; ") for line in lines[-6:]] == [True] * 5 + [False]
+    assert lines[-1] == "and for 2 more"

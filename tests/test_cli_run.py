@@ -219,6 +219,30 @@ def test_the_environment_of_the_command_line_wins(shell: Shell, tmp_path: Path) 
     assert shell("run", "e.yaml", "--ephemeral", "--env", "TABLE=given=x").out == '"given=x"\n'
 
 
+def test_a_child_whose_file_has_problems_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "durableflow.yaml").write_text('durableflow: "1"\nworkflows: [.]\n')
+    (tmp_path / "sick.yaml").write_text('durableflow: "1"\nname: sick\nstates: [{name: w, type: nothing}]\n')
+    (tmp_path / "caller.yaml").write_text(
+        'durableflow: "1"\nname: caller\nstates: [{name: call, type: workflow, workflow: sick, retry: []}]\n'
+    )
+    # A process of its own, where log lines go to standard error.
+    command = [sys.executable, "-m", "durableflow", "run", "caller.yaml", "--ephemeral", "--skip-time"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 1
+    assert "sick.yaml:3:26: DF155 'nothing' is not a type of state" in ran.stderr
+    assert "Runtime.StartError" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_one_of_a_thing_is_told_as_one(shell: Shell) -> None:
+    one, more = shell("run", "count.yaml", "--name", "one"), shell("run", "sleep.yaml", "--ephemeral", "--skip-time")
+
+    assert one.err.endswith(": 1 operation, 1 invocation\n")
+    assert more.err.endswith(": 3 operations, 2 invocations\n")
+    assert "  took     1 operation (2 metered), 1 invocation\n" in shell("executions", "show", "one").out
+
+
 def test_waits_are_skipped_and_count_as_waited(shell: Shell) -> None:
     facts = json.loads(shell("run", "sleep.yaml", "--ephemeral", "--skip-time", "--json").out)
 

@@ -149,6 +149,37 @@ def test_a_code_is_explained(shell: Shell) -> None:
     assert shell("validate", "--explain", "DF302", "a.yaml").code == 2
 
 
+@pytest.mark.parametrize(
+    ("asked", "entry", "caught"),
+    [
+        ("States.Runtime", "States.Runtime", "only `States.Runtime`"),
+        ("Http.404", "Http.<status>", "its name, patterns, `States.ALL`, `States.TaskFailed`"),
+        ("NonDeterministicExecutionError", "NonDeterministicExecutionError", "nothing"),
+    ],
+)
+def test_the_name_of_an_error_is_explained(shell: Shell, asked: str, entry: str, caught: str) -> None:
+    ran = shell("validate", "--explain", asked)
+    assert ran.code == 0
+    assert ran.out.startswith(f"{entry}\n\n")
+    assert ran.out.endswith(f"\n\ncaught by: {caught}\n")
+    assert "](" not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("group", "begins"), [("States.ALL", "As a group, "), ("States.TaskFailed", "States.TaskFailed\n")]
+)
+def test_a_group_of_errors_is_explained(shell: Shell, group: str, begins: str) -> None:
+    ran = shell("validate", "--explain", group)
+    assert (ran.code, ran.out.startswith(begins)) == (0, True)
+    assert f"As a group, {group} matches every" in ran.out
+
+
+def test_a_name_that_is_nearly_right_gets_a_hint(shell: Shell) -> None:
+    ran = shell("validate", "--explain", "States.TimeOut")
+    assert ran.code == 2
+    assert "did you mean 'States.Timeout'?" in ran.err
+
+
 def test_the_limit_is_said_and_0_is_none(shell: Shell, tmp_path: Path) -> None:
     states = "\n".join(f"  - {{name: s{n}, type: pass, nxt: a}}" for n in range(30))
     write(tmp_path, many_dot_yaml=f'durableflow: "1"\nname: many\nstates:\n{states}\n')

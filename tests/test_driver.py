@@ -403,7 +403,15 @@ class TestCalls:
     def call(name: str) -> Call:
         from durableflow.decision import Call
 
-        return Call(operation_id=name, node=step(name), path=name, payload=name, attempt=1, idempotency_key="0" * 32)
+        return Call(
+            operation_id=name,
+            operation_name=name,
+            node=step(name),
+            path=name,
+            payload=name,
+            attempt=1,
+            idempotency_key="0" * 32,
+        )
 
     def test_a_single_call_runs_in_the_calling_thread(self) -> None:
         threads: list[threading.Thread] = []

@@ -48,6 +48,7 @@ def write(root: Path, **files: str) -> Path:
 def call(handler: str, payload: Json = None, *, attempt: int = 1, seconds: float | None = None) -> Call:
     return Call(
         operation_id="a" * 64,
+        operation_name="score",
         node=Step(name="score", handler=handler, payload=Program(["const", None])),
         path="score",
         payload=payload,

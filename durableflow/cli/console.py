@@ -96,6 +96,11 @@ def tell_problem(error: DurableflowError) -> None:
         tell(f"\n{len(problems)} findings in all; `durableflow validate --limit 0` shows them")
 
 
+def counted(number: int, nouns: str) -> str:
+    """Return `1 operation`, `2 operations`."""
+    return f"{number:,} {nouns.removesuffix('s') if number == 1 else nouns}"
+
+
 def usage(code: str, message: str, hint: str | None = None) -> NoReturn:
     """Refuse the call.
 

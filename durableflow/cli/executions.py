@@ -77,10 +77,11 @@ def show_command(execution: str, store: Path | None, project: Path | None, *, as
     console.emit(f"  started  {_moment(found['StartTimestamp'])}")
     if found.get("EndTimestamp"):
         console.emit(f"  ended    {_moment(found['EndTimestamp'])}")
-    counted = f"{meter['operations']} operations ({meter['metered']} metered), {meter['invocations']} invocations"
+    operations, invocations = (console.counted(meter[noun], noun) for noun in ("operations", "invocations"))
+    counted = f"{operations} ({meter['metered']:,} metered), {invocations}"
     console.emit(f"  took     {counted}")
     if meter["failures"]:
-        console.emit(f"  trouble  the last {meter['failures']} invocations failed")
+        console.emit(f"  trouble  the last {console.counted(meter['failures'], 'invocations')} failed")
     board = Board()
     lines = [line for event in events if (line := board.take(event))]
     for line in lines:

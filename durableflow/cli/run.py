@@ -34,12 +34,13 @@ from durableflow.source import shown
 from durableflow.work import check_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from durableflow.cli.loading import Loaded
     from durableflow.cli.progress import Progress
     from durableflow.values import Json, Object
 
+_LEFT_MAX: Final = 5
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -80,7 +81,8 @@ class Ended:
     "answered",
     metavar="STATE=JSON",
     multiple=True,
-    help="The answer to a callback of this state, JSON or @FILE; may be repeated: in order, the last one repeats.",
+    help="The answer to a callback of this state, JSON or @FILE, or nothing for none; may be repeated: in order, the "
+    "last one repeats.",
 )
 @click.option("--project", type=click.Path(path_type=Path), help="The project file, or its folder.")
 @click.option("--env", "env", metavar="NAME=VALUE", multiple=True, help="A value of the environment; may be repeated.")
@@ -143,6 +145,8 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
         except KeyboardInterrupt:
             kept = "nothing of it is kept" if place is None else f"go on with: {_again(name)}"
             console.tell(f"\ninterrupted; {kept}")
+            for line in asking.left(engine):
+                console.tell(line)
             raise console.Ended(console.INTERRUPTED) from None
         if recording is not None:
             operations = _operations(engine, loaded, ended.found["DurableExecutionArn"])
@@ -157,26 +161,28 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
     return _show(ended, loaded, as_json=as_json)
 
 
-def _answers(given: Sequence[str]) -> dict[str, list[str]]:
-    """Return the answers of `--callback` by state, each in its order (rule 60).
+def _answers(given: Sequence[str]) -> dict[str, list[str | None]]:
+    """Return the answers of `--callback` by state, each in its order (rule 60); None for no answer.
 
     Raises:
         UsageError: DF781, one is not STATE=JSON; or it is no JSON or cannot be read.
     """
-    answers: dict[str, list[str]] = {}
+    answers: dict[str, list[str | None]] = {}
     for text in given:
         name, equals, answer = text.partition("=")
         if not name or not equals:
             hint = """write --callback 'approve={"approved": true}', or --callback approve=@answer.json"""
             console.usage("DF781", f"--callback '{shown(text)}' is not STATE=JSON", hint)
-        told = json_text(answer, noun="answer", option="--callback", max_bytes=STEP_RESULT_MAX_BYTES)
+        told = None
+        if answer:
+            told = json_text(answer, noun="answer", option="--callback", max_bytes=STEP_RESULT_MAX_BYTES)
         answers.setdefault(name, []).append(told)
     return answers
 
 
 @dataclass(slots=True, kw_only=True)
 class _Asking:
-    """Says which callbacks a run waits for that nobody has an answer to, and how they are answered, each once.
+    """Says which callbacks a run waits for that nobody has an answer to, and how they are answered.
 
     Args:
         place: the store, None in memory.
@@ -186,9 +192,10 @@ class _Asking:
     """
 
     place: Path | None
-    answers: Mapping[str, Sequence[str]]
+    answers: Mapping[str, Sequence[str | None]]
     is_skipping: bool
     note: Callable[[str], None]
+    _arn: str = ""
     _may_ask: bool = False
     _told: set[str] = field(default_factory=set[str])
 
@@ -198,14 +205,29 @@ class _Asking:
         self._may_ask = self._may_ask or "CallbackId" in details or "DurableExecutionArn" in details
 
     def look(self, engine: Engine, arn: str) -> None:
-        """Say what is open now."""
-        for callback in engine.callbacks(arn) if self._may_ask else ():
-            id_, name = callback["CallbackId"], callback["Name"]
-            is_known = name in self.answers or name.rpartition("/")[2] in self.answers
+        """Say what is open now, each once."""
+        self._arn = arn
+        for callback in self._unanswered(engine):
+            if callback["CallbackId"] not in self._told:
+                self.note(f"waiting for callback '{shown(callback['Name'])}'; {self._how(callback)}")
+            self._told.add(callback["CallbackId"])
+
+    def left(self, engine: Engine) -> Iterator[str]:
+        """Give lines that say what is still open when the run is interrupted."""
+        found = list(self._unanswered(engine)) if self.place is not None else []
+        for callback in found[:_LEFT_MAX]:
+            yield f"it waits for callback '{shown(callback['Name'])}'; {self._how(callback)}"
+        if len(found) > _LEFT_MAX:
+            yield f"and for {len(found) - _LEFT_MAX:,} more"
+
+    def _unanswered(self, engine: Engine) -> Iterator[Mapping[str, Any]]:
+        """Give the callbacks that are open now and that neither an answer nor skipped time will close."""
+        for callback in engine.callbacks(self._arn) if self._may_ask else ():
+            name = callback["Name"]
+            answers = self.answers.get(name) or self.answers.get(name.rpartition("/")[2]) or [None]
             is_timed = "TimeoutTimestamp" in callback or "HeartbeatTimeoutTimestamp" in callback
-            if id_ not in self._told and not is_known and not (self.is_skipping and is_timed):
-                self.note(f"waiting for callback '{shown(name)}'; {self._how(callback)}")
-            self._told.add(id_)
+            if None in answers and not (self.is_skipping and is_timed):
+                yield callback
 
     def _how(self, callback: Mapping[str, Any]) -> str:
         if self.place is None:
@@ -293,7 +315,7 @@ def _show(ended: Ended, loaded: Loaded, *, as_json: bool) -> int:
     elif ended.problem is None:
         console.emit(json.dumps(output, indent=2, ensure_ascii=False))
     took = elapsed(ended.found["EndTimestamp"] - ended.found["StartTimestamp"])
-    counted = f"{ended.meter['operations']} operations, {ended.meter['invocations']} invocations"
+    counted = ", ".join(console.counted(ended.meter[noun], noun) for noun in ("operations", "invocations"))
     if ended.problem is not None:
         console.tell(pretty(ended.problem))
     console.tell(f"{ended.found['Status']} after {took}: {counted}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from durableflow import report
-from durableflow.cli import console, loading, pages
+from durableflow.cli import console, loading, names, pages
 from durableflow.decode import decode_project, decode_workflow
 from durableflow.document import read_bytes
 from durableflow.errors import CODES, UsageError, WorkflowError
@@ -57,7 +57,7 @@ _STATES_KEY: Final = re.compile(rb"""^\s*["']?states["']?\s*:""", re.MULTILINE)
 )
 @click.option("--select", metavar="CODES", multiple=True, help="Show only these, as DF404 or DF3,DF4; may be repeated.")
 @click.option("--ignore", metavar="CODES", multiple=True, help="Do not show these; may be repeated.")
-@click.option("--explain", metavar="CODE", help="Say what a code means, with an example, and check nothing.")
+@click.option("--explain", metavar="CODE", help="Say what a code or the name of an error means, and check nothing.")
 @click.option("--no-import", is_flag=True, help="Do not import handlers to check that they exist.")
 @click.option("--project", type=click.Path(path_type=Path), help="The project file, or its folder.")
 @click.option("--env", "env", metavar="NAME=VALUE", multiple=True, help="A value of the environment; may be repeated.")
@@ -86,7 +86,7 @@ def validate_command(  # noqa: PLR0913, PLR0917 - one for each option
     if explain is not None:
         if paths:
             console.usage("DF797", "--explain checks no files", "leave the paths out")
-        console.emit(str(pages.page(_code(explain))))
+        console.emit(_explained(explain))
         return console.DONE
     choice = _Choice(select=_prefixes(select), ignore=_prefixes(ignore))
     validator = _Validator(project=project, env=env, check_handlers=not no_import)
@@ -104,18 +104,23 @@ def validate_command(  # noqa: PLR0913, PLR0917 - one for each option
     return console.PROBLEMS if is_refused or (strict and report.count(checked)["warning"]) else console.DONE
 
 
-def _code(text: str) -> str:
-    """Return the code that was meant.
+def _explained(text: str) -> str:
+    """Return the page of the code, or what is known of the error, that was meant.
 
     Raises:
         UsageError: there is none.
     """
     code = text.strip().upper()
-    if code not in CODES:
-        near = difflib.get_close_matches(code, CODES, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "codes look like DF404; docs/errors.md lists them"
-        console.usage("DF799", f"there is no code '{shown(text)}'", hint)
-    return code
+    if code in CODES:
+        return str(pages.page(code))
+    if (told := names.explained(text.strip())) is not None:
+        return told
+    near = difflib.get_close_matches(code, CODES, n=1)
+    near = near or difflib.get_close_matches(text, [*names.known(), *names.GROUPS], n=1)
+    hint = "codes look like DF404, names like States.Timeout; docs/errors.md and docs/faults.md list them"
+    return console.usage(
+        "DF799", f"there is no code or error '{shown(text)}'", f"did you mean '{near[0]}'?" if near else hint
+    )
 
 
 def _prefixes(texts: Sequence[str]) -> frozenset[str]:
@@ -249,8 +254,8 @@ def _name(path: Path) -> str:
 
 def _files(folder: Path) -> Iterator[Path]:
     """Give the files of a folder that could be ours, in the order of their names; links to folders are not followed."""
-    for place, folders, names in os.walk(folder):
+    for place, folders, listed in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS)
-        for name in sorted(names):
+        for name in sorted(listed):
             if name.endswith(SUFFIXES) and not name.endswith(TEST_SUFFIXES) and not name.startswith("."):
                 yield Path(place, name)

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from durableflow.local.store import Execution, Store
     from durableflow.operations import Operation
 
-Expected: TypeAlias = "Mapping[tuple[str, str], Mapping[str, Sequence[str]]]"
+Expected: TypeAlias = "Mapping[tuple[str, str], Mapping[str, Sequence[str | None]]]"
 """By workflow and name of an execution: the answers to its callbacks and to those of its children, by state, as text.
 
-They are used in their order, one for each callback that is answered, and the last one repeats (rule 60).
+They are used in the order in which the callbacks of the state are opened, and the last one repeats (rule 60). None is
+no answer: that callback stays open until it times out or somebody else answers it.
 """
 
 _SUBTYPE: Final = "WaitForCallback"
-_ANSWERED: Final = frozenset({"SUCCEEDED", "FAILED"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,7 @@ def expected_answers(turn: Turn, store: Store, expected: Expected) -> Iterator[t
             record = records.get(callback.key)
             if record is None:
                 record = records[callback.key] = _Record(store, callback.key)
-            if (text := record.next_answer(callback, answers)) is not None:
+            if (text := record.answer_to(callback, answers)) is not None:
                 yield callback.key, callback.operation["Id"], text
                 break
 
@@ -140,31 +140,34 @@ class _Record:
     """What an execution has on record, read once however many of its callbacks are open."""
 
     def __init__(self, store: Store, key: int) -> None:
-        found = find_callbacks(store, key)
-        self._answered = [each for each in found if each.operation["Status"] in _ANSWERED]
-        self._used: dict[str, int] = {}
+        self._callbacks = find_callbacks(store, key)
+        self._answers: dict[str, dict[str, str | None]] = {}
         self._children: dict[str, list[Operation]] = {}
         for _, parent, body in store.operations(key):
             if parent is not None:
                 self._children.setdefault(parent, []).append(json.loads(body))
 
-    def next_answer(self, callback: Callback, answers: Mapping[str, Sequence[str]]) -> str | None:
-        """Return the next answer to a callback, and count it as used; None when none is known for its state.
+    def answer_to(self, callback: Callback, answers: Mapping[str, Sequence[str | None]]) -> str | None:
+        """Return the answer to a callback; None when none is known for its state, or it is to have none.
 
-        What has been answered is on record, so a process that is started again goes on where the one before it was.
+        What has been opened is on record, so a process that is started again goes on where the one before it was.
         """
         for name, texts in answers.items():
             if texts and callback.is_called(name) and not self._is_submitting(callback):
-                used = self._used_by(name)
-                self._answered.append(callback)
-                self._used.update({each: count + callback.is_called(each) for each, count in self._used.items()})
-                return texts[min(used, len(texts) - 1)]
+                return self._given(name, texts)[callback.operation["Id"]]
         return None
 
-    def _used_by(self, name: str) -> int:
-        if name not in self._used:
-            self._used[name] = sum(each.is_called(name) for each in self._answered)
-        return self._used[name]
+    def _given(self, name: str, texts: Sequence[str | None]) -> Mapping[str, str | None]:
+        """Return what each callback of a state gets. One that timed out has used no answer, only the lack of one."""
+        if (given := self._answers.get(name)) is None:
+            given = self._answers[name] = {}
+            number = 0
+            for each in self._callbacks:
+                text = texts[min(number, len(texts) - 1)]
+                if each.is_called(name) and (text is None or each.operation["Status"] != "TIMED_OUT"):
+                    given[each.operation["Id"]] = text
+                    number += 1
+        return given
 
     def _is_submitting(self, callback: Callback) -> bool:
         parent = callback.parent

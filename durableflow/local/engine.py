@@ -202,7 +202,7 @@ class _Owner:
         """Do the same for another process."""
         self.register(plans.from_json(plan), Path(folder), env)
 
-    def expect(self, *, workflow: str, name: str, answers: Mapping[str, Sequence[str]]) -> None:
+    def expect(self, *, workflow: str, name: str, answers: Mapping[str, Sequence[str | None]]) -> None:
         """Answer the callbacks of an execution, and of those it starts, from now on."""
         self._expected[workflow, name] = answers
 

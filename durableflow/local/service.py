@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from durableflow import ledger, values
-from durableflow.errors import ServiceError, diagnostic
+from durableflow.errors import DurableflowError, ServiceError, diagnostic
 from durableflow.local import history, messages
 from durableflow.local.callbacks import Expected, callback_facts, expected_answers, find_callback, find_callbacks
 from durableflow.local.clock import Clock
@@ -883,7 +883,9 @@ class Service:
         try:
             self._invoker.start(job)
         except Exception as error:  # noqa: BLE001 - the edge to whoever runs jobs: a job that cannot start has failed
-            _log.exception("a job of '%s' cannot be started", job.function.name)
+            # What is wrong with a file is told in words; anything else is a defect, and shows where.
+            trace = not isinstance(error, DurableflowError)
+            _log.error("a job of '%s' cannot be started: %s", job.function.name, error, exc_info=trace)
             message = f"the invocation could not be started: {error}"
             self.invocation_ended(job.id, error={"ErrorType": "Runtime.StartError", "ErrorMessage": message})
 

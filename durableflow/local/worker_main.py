@@ -58,7 +58,8 @@ def main(start: Mapping[str, Any]) -> NoReturn:
 
     Args:
         start: `channel` and `lifeline`, descriptors of a socket and of a pipe whose other end the service holds;
-            `roots`, the folders that handlers are imported from.
+            `roots`, the folders that handlers are imported from; `env`, the names of the environment that templates may
+            read. Handlers read all of it, but what a template gives must not depend on who resumes an execution where.
     """
     threading.Thread(target=_die_with_service, args=(start["lifeline"],), daemon=True).start()
     faulthandler.enable()
@@ -69,7 +70,12 @@ def main(start: Mapping[str, Any]) -> NoReturn:
     steps.setLevel(logging.INFO)
     steps.addHandler(logging.StreamHandler(output))
     steps.propagate = False
-    jobs = Jobs(Channel(socket.socket(fileno=start["channel"])), [Path(root) for root in start["roots"]], output)
+    jobs = Jobs(
+        Channel(socket.socket(fileno=start["channel"])),
+        [Path(root) for root in start["roots"]],
+        {name: os.environ[name] for name in start["env"]},
+        output,
+    )
     try:
         jobs.serve()
     except BaseException:  # noqa: BLE001 - the edge of the process
@@ -140,9 +146,10 @@ class Output(io.TextIOWrapper):
 class Jobs:
     """Takes jobs from the service and answers each."""
 
-    def __init__(self, channel: Channel, roots: Sequence[Path], output: Output) -> None:
+    def __init__(self, channel: Channel, roots: Sequence[Path], env: Mapping[str, str], output: Output) -> None:
         self._channel = channel
         self._roots = roots
+        self._env = env
         self._tools: Tools | None = None
         self._output = output
         self._asked = _Asked(channel)
@@ -171,7 +178,7 @@ class Jobs:
                 plan=self._plans[digest],
                 service=self._asked,
                 worker=_Labelling(self._tools.worker(job["event"]["DurableExecutionArn"]), self._output),
-                env=os.environ,
+                env=self._env,
                 check_schema=work.check_schema,
                 clock_ms=self._clock_ms,
                 log=_told,

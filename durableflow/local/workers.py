@@ -371,6 +371,7 @@ class _Process:
             "channel": theirs.fileno(),
             "lifeline": lifeline,
             "roots": [str(root) for root in environment.roots],
+            "env": [name for name, _ in environment.env],
             "path": [str(Path(entry).absolute()) for entry in sys.path],
         }
         try:

@@ -136,6 +136,37 @@ def test_a_callback_that_timed_out_has_used_no_answer(run: Run) -> None:
     assert answers(run) == {"a": "TIMED_OUT", "b": "1"}
 
 
+SILENT = {("flow", "order"): {"ask": [None, "1", None, "2"]}}
+
+
+def test_no_answer_is_one_in_the_order_too(run: Run) -> None:
+    run.checkpoint(asked("a", TimeoutSeconds=9), asked("b"), asked("c"), asked("d"), asked("e"))
+    run.answer(PENDING)
+    assert run.world.service.answer_callbacks(SILENT)
+    assert answers(run) == {"a": "STARTED", "b": "1", "c": "STARTED", "d": "2", "e": "2"}
+    run.wake()
+    run.answer(PENDING)
+    assert not run.world.service.answer_callbacks(SILENT), "those that were passed over stay so"
+    run.world.sleep(9)
+    run.wake()
+    run.checkpoint(asked("f"))
+    run.answer(PENDING)
+    run.world.service.answer_callbacks(SILENT)
+    assert answers(run) == {"a": "TIMED_OUT", "b": "1", "c": "STARTED", "d": "2", "e": "2", "f": "2"}
+
+
+def test_what_timed_out_has_used_the_lack_of_an_answer(run: Run) -> None:
+    run.checkpoint(asked("a", TimeoutSeconds=5))
+    run.answer(PENDING)
+    assert not run.world.service.answer_callbacks(SILENT)
+    run.world.sleep(5)
+    run.wake()
+    run.checkpoint(asked("b"), asked("c"))
+    run.answer(PENDING)
+    run.world.service.answer_callbacks(SILENT)
+    assert answers(run) == {"a": "TIMED_OUT", "b": "1", "c": "STARTED"}
+
+
 def test_what_has_run_out_is_not_answered(run: Run) -> None:
     run.checkpoint(asked("a", TimeoutSeconds=5))
     run.answer(PENDING)

@@ -1,19 +1,8 @@
-"""Our handler on AWS's own testing SDK: every scenario ends as it does on our services, in one page and in many.
-
-The testing SDK has an environment of its own, made by pip when it is first needed: in `.venv-oracle/` of the
-repository, or where `DURABLEFLOW_ORACLE_VENV` says. It is no dependency of the project.
-"""
+"""Our handler on AWS's own testing SDK: every scenario ends as it does on our services, in one page and in many."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import subprocess
-import tempfile
-import venv
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conformance.scenarios import SCENARIOS, Ended, workflow
@@ -21,25 +10,10 @@ from conformance.scenarios import SCENARIOS, Ended, workflow
 from durableflow.compiler import compile_workflow
 from durableflow.source import Source
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-ROOT = Path(__file__).parents[2]
-TESTS = ROOT / "tests"
-PACKAGE = "aws-durable-execution-sdk-python-testing==1.4.0"
-
-
-@pytest.fixture(scope="session")
-def official_python() -> Path:
-    """The Python of an environment that holds the testing SDK."""
-    folder = Path(os.environ.get("DURABLEFLOW_ORACLE_VENV") or ROOT / ".venv-oracle")
-    python = folder / "bin" / "python"
-    is_there = [str(python), "-c", "import aws_durable_execution_sdk_python_testing"]
-    with (Path(tempfile.gettempdir()) / "durableflow-oracle.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several pytest processes may need it at once
-        if not python.exists() or subprocess.run(is_there, capture_output=True, check=False).returncode:
-            venv.create(folder, with_pip=True, clear=True)
-            subprocess.run([str(python), "-m", "pip", "install", "--quiet", PACKAGE], check=True)
-    return python
 
 
 def plan_of(name: str, text: str) -> Any:
@@ -47,7 +21,7 @@ def plan_of(name: str, text: str) -> Any:
 
 
 @pytest.fixture(scope="session")
-def official(official_python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def official(official_program: Callable[..., Any]) -> dict[str, Any]:
     """How each scenario ended on the official runner."""
     plans = {
         name: {
@@ -56,18 +30,7 @@ def official(official_python: Path, tmp_path_factory: pytest.TempPathFactory) ->
         }
         for name, scenario in SCENARIOS.items()
     }
-    file = tmp_path_factory.mktemp("oracle") / "plans.json"
-    file.write_text(json.dumps(plans), "utf-8")
-    done = subprocess.run(
-        [str(official_python), str(TESTS / "oracle" / "official_runner.py"), str(file)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)])},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    made: dict[str, Any] = json.loads(done.stdout)
+    made: dict[str, Any] = official_program("official_runner.py", plans)
     return made
 
 
