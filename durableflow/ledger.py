@@ -488,7 +488,7 @@ class Ledger:
         options = update.get("ChainedInvokeOptions")
         if options is None or not options.get("FunctionName"):
             raise _refused(update, "CHAINED_INVOKE START requires ChainedInvokeOptions.")
-        name = function_name(options.get("FunctionName", ""))
+        name = wire.function_name(options.get("FunctionName", ""))
         if name is None:
             raise _refused(update, f"Invalid function ARN: '{shown(options.get('FunctionName', ''))}'.")
         if name.account not in {None, self.account}:
@@ -896,34 +896,3 @@ NOTHING_PENDING: Final[ErrorObject] = {
     "ErrorMessage": "Cannot return PENDING status with no pending operations.",
 }
 """What an invocation is told that answers PENDING while nothing can wake it."""
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Names
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionName:
-    """The parts of a function name, a partial or a whole ARN; None for what it does not say."""
-
-    name: str
-    qualifier: str | None
-    account: str | None
-    region: str | None
-
-
-_FUNCTION = re.compile(
-    r"(?:(?:arn:aws[a-zA-Z-]*:lambda:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d):)?(?P<account>\d{12}):function:)?"
-    r"(?P<name>[A-Za-z0-9_.-]+)(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[A-Za-z0-9_-]+))?"
-)
-_FUNCTION_CHARACTERS_MAX = 256
-
-
-def function_name(text: str) -> FunctionName | None:
-    """Return the parts of `name`, `name:qualifier`, `account:function:name[:qualifier]` or an ARN, else None."""
-    match = _FUNCTION.fullmatch(text) if len(text) <= _FUNCTION_CHARACTERS_MAX else None
-    if match is None:
-        return None
-    return FunctionName(
-        name=match["name"], qualifier=match["qualifier"], account=match["account"], region=match["region"]
-    )

@@ -22,7 +22,7 @@ from durableflow.errors import Fault, Origin
 from durableflow.expressions import EvaluationError
 from durableflow.frontier import CALLBACK, CONDITION, INVOKE, STEP, WAIT, incomplete_reply
 from durableflow.library import parse_time
-from durableflow.operations import TERMINAL
+from durableflow.operations import TERMINAL, function_name
 from durableflow.plan import Aws, Invoke, Step, secret_root, secrets_in
 from durableflow.scope import NULL, Lazy, is_apart, stored_text, stored_value
 from durableflow.source import shown
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from durableflow.values import Json, Object
     from durableflow.walker import Walker
 
-_FUNCTION_NAME: Final = re.compile(r"[a-zA-Z0-9$_.:\-/]{1,256}")
 _TENANT_ID: Final = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
 _NO_DETAILS: Final[StepDetails] = {}
 
@@ -124,7 +123,7 @@ def _invoked(
 
 def _start_invoke(walker: Walker, node: Invoke, site: Site, key: str, name: str) -> Steps[None]:
     function = yield from walker.text(node.function, site, "function")
-    if not _FUNCTION_NAME.fullmatch(function):
+    if function_name(function) is None:
         raise Fault(faults.QUERY_EVALUATION, f"'{shown(function)}' is no function name or ARN")
     if node.allow and not any(fnmatchcase(function, pattern) for pattern in node.allow):
         message = f"'{shown(function)}' is not among the functions that '{node.name}' allows"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import blake2b
@@ -323,3 +324,30 @@ def operation_from_reply(operation: Mapping[str, object]) -> Operation:
         if details and (time := details.get(place[1])) is not None:
             made[place[0]] = {**details, place[1]: milliseconds_from_reply(time)}
     return cast("Operation", made)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionName:
+    """The parts of a function name, a partial or a whole ARN; None for what it does not say."""
+
+    name: str
+    qualifier: str | None
+    account: str | None
+    region: str | None
+
+
+_FUNCTION = re.compile(
+    r"(?:(?:arn:aws[a-zA-Z-]*:lambda:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d):)?(?P<account>\d{12}):function:)?"
+    r"(?P<name>[A-Za-z0-9_.-]+)(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[A-Za-z0-9_-]+))?"
+)
+_FUNCTION_CHARACTERS_MAX = 256
+
+
+def function_name(text: str) -> FunctionName | None:
+    """Return the parts of `name`, `name:qualifier`, `account:function:name[:qualifier]` or an ARN, else None."""
+    match = _FUNCTION.fullmatch(text) if len(text) <= _FUNCTION_CHARACTERS_MAX else None
+    if match is None:
+        return None
+    return FunctionName(
+        name=match["name"], qualifier=match["qualifier"], account=match["account"], region=match["region"]
+    )

@@ -20,8 +20,8 @@ from durableflow.document import Limits, read_bytes
 from durableflow.errors import UsageError, WorkflowError, diagnostic
 from durableflow.files import read_file
 from durableflow.forms import parse_size
-from durableflow.ledger import function_name
 from durableflow.model import Aws, AwsCheck, DurableTarget, WaitForCondition, WorkflowTarget, walk_states
+from durableflow.operations import function_name
 from durableflow.rules import NOTHING_KNOWN, Known
 from durableflow.source import shown
 

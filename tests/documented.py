@@ -1,150 +1,194 @@
-"""The examples of a page: fenced YAML, and after it fenced JSON that tells how it ends, told, run and compared.
+"""The examples of a page: YAML blocks, and after each the JSON blocks that tell how an execution of it ends.
 
-A block of YAML with `states` is a workflow, any other one a project file; `durableflow` and `name` may be left out. The
-JSON has `input`, `env`, `workflows` (the names of other blocks that the workflow runs), `answers` (by function,
-`module:handler`, `service:action` or `METHOD URL`, each `{"result": …}`, `{"error": …}` or a list of them, whose last one
-repeats), `callbacks` (by state; also `{"timeout": true}`), then what must come of it: `succeeds` or `fails`, `operations`
-(their names, in the order in which they start) and `seconds`.
+A block with `states` is a workflow; the two lines with which every file begins may be left out, and one that has them can
+be run inline by its name. A block without `states` is a project file. A JSON block has
+
+- `input` and `env`: what the execution is given; `edited_after`: how many invocations there are with the example before
+  this one, which the file said when the execution began;
+- `answers`: what the world says, by function, `module:function`, `service:action`, `METHOD URL`, or a callback's state:
+  `{"result": …}`, `{"error": {"name", "message", "data"}}` or `{"timeout": true}`, no answer at all; of a list one for each
+  time, the last one again and again;
+- `output` or `error`, `operations`: how it ends;
+- `calls`, `started`, `durationSeconds`, where the page says so: what the world was asked, in order; the names of the
+  operations as they were started; the time that has passed.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from memory_service import SILENCE, START
-from worlds import World
+from worlds import World, plan_of
 
-from durableflow.decode import decode_project, decode_workflow
+from durableflow.actions import Clients, check_action
+from durableflow.compiler import understand
+from durableflow.decode import decode_project
 from durableflow.document import read_document
 from durableflow.errors import Fault
+from durableflow.plan import Http
+from durableflow.rules import Known
 from durableflow.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from durableflow.document import Document
-    from durableflow.model import Project, Workflow
+    from durableflow.decision import Call
+    from durableflow.errors import Diagnostic
+    from durableflow.model import Part
 
-_BLOCK = re.compile(r"^```yaml\n(.*?)^```\n(?:\s*^```json\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+_BLOCK: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_HEAD: Final = 'durableflow: "1"\nname: '
+_CLIENTS: Final = Clients()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A block of YAML of a page.
+    """A YAML block of a page.
 
     Args:
-        line: the line of the page on which it begins.
-        text: the YAML, made complete.
-        told: the JSON after it, or None.
+        line: where it begins.
+        text: the block, of a workflow without its first two lines.
+        name: of the workflow; None of a project file.
+        before: the text of the workflow before it.
+        project: the project file right before it, which it runs with.
+        named: the workflows of the page, up to here, that have a name of their own.
+        endings: the JSON blocks after it.
     """
 
     line: int
     text: str
-    told: dict[str, Any] | None
+    name: str | None
+    before: str
+    project: str | None
+    named: Mapping[str, str]
+    endings: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def name(self) -> str:
-        """The name of a workflow."""
-        return str(cast("dict[str, Any]", self.document().value)["name"])
+    def file(self) -> str:
+        """The whole workflow file."""
+        return f"{_HEAD}{self.name}\n{self.text}"
 
-    @property
-    def is_workflow(self) -> bool:
-        """Say whether it is a workflow, and no project file."""
-        return "states" in cast("dict[str, Any]", self.document().value)
-
-    def document(self) -> Document:
-        """Read the YAML."""
-        return read_document(Source(name=f"line {self.line}", text=self.text))
-
-    def model(self) -> Workflow | Project:
-        """Decode the YAML; a WorkflowError tells what is wrong with it."""
-        return decode_workflow(self.document()) if self.is_workflow else decode_project(self.document())
-
-    def as_json(self) -> str:
-        """Return the workflow as JSON, as `World` takes it."""
-        return json.dumps(self.document().value)
+    def understand(self) -> tuple[Part | None, list[Diagnostic]]:
+        """Return what the block says, and the errors that are in it."""
+        if self.name is None:
+            return decode_project(read_document(Source(name="durableflow.yaml", text=self.text))), []
+        known = Known(
+            workflows=frozenset(self.named),
+            inline=lambda name: plan_of(self.named[name], self.named, name),
+            check_action=partial(check_action, clients=_CLIENTS),
+        )
+        source = Source(name=f"{self.name}.yaml", text=self.file)
+        workflow, _, problems = understand(source, known)
+        return workflow, [problem for problem in problems if problem.severity == "error"]
 
 
 def examples(page: Path) -> list[Example]:
-    """Return the examples of a page, in order."""
+    """Return the examples of a page in order."""
     text = page.read_text(encoding="utf-8")
     found: list[Example] = []
+    named: dict[str, str] = {}
     for block in _BLOCK.finditer(text):
-        head = "" if re.search(r"^durableflow:", block[1], re.MULTILINE) else 'durableflow: "1"\n'
-        if re.search(r"^states:", block[1], re.MULTILINE) and not re.search(r"^name:", block[1], re.MULTILINE):
-            head += "name: example\n"
-        told = None if block[2] is None else json.loads(block[2])
-        found.append(Example(line=text.count("\n", 0, block.start()) + 2, text=head + block[1], told=told))
+        kind, inside = block.groups()
+        line = text.count("\n", 0, block.start()) + 2
+        if kind == "json":
+            found[-1].endings.append(json.loads(inside))
+            continue
+        assert kind == "yaml", f"line {line} begins a block of '{kind}'"
+        name = "example" if re.search("^states:", inside, re.MULTILINE) else None
+        if head := re.match(rf"{_HEAD}(\w+)\n", inside):
+            name, inside = head[1], inside[head.end() :]
+            named[name] = inside
+        before = next((example.text for example in reversed(found) if example.name), "")
+        project = found[-1].text if found and not found[-1].name else None
+        found.append(Example(line=line, text=inside, name=name, before=before, project=project, named=dict(named)))
     return found
 
 
-def by_name(found: list[Example]) -> dict[str, Example]:
-    """Return the workflows that have a name of their own."""
-    return {one.name: one for one in found if one.is_workflow and one.name != "example"}
+class Answered:
+    """An example in a world that answers as an ending says, and keeps what it was asked."""
 
+    def __init__(self, example: Example, ending: Mapping[str, Any]) -> None:
+        self._example = example
+        self._ending = ending
+        self._answers = {
+            key: [_answer(each) for each in (said if isinstance(said, list) else [said])]
+            for key, said in ending.get("answers", {}).items()
+        }
+        self._asked = {key: self._ask(key, list(answers)) for key, answers in self._answers.items()}
+        self.calls: list[dict[str, Any]] = []
 
-def differences(example: Example, others: dict[str, Example]) -> dict[str, Any]:
-    """Run a workflow and return what differs from what its page tells: by key, what is told and what came of it."""
-    told = example.told or {}
-    if len({"succeeds", "fails"} & told.keys()) != 1 or "operations" not in told:
-        return {"untold": sorted(told)}
-    made = outcome(example, others)
-    compared = ("succeeds", "fails", "operations", "seconds")
-    return {key: (told[key], made.get(key)) for key in compared if key in told and told[key] != made.get(key)}
-
-
-def outcome(example: Example, others: dict[str, Example]) -> dict[str, Any]:
-    """Run a workflow in the world that its page tells of, and return what came of it in the words of the page."""
-    told = example.told or {}
-    answers = {name: _answering(answer) for name, answer in told.get("answers", {}).items()}
-    world = World(
-        example.as_json(),
-        input=told.get("input"),
-        handlers=answers,
-        targets=answers,
-        answers={name: [_answer(one) for one in _listed(given)] for name, given in told.get("callbacks", {}).items()},
-        inline={name: others[name].as_json() for name in told.get("workflows", ())},
-        env=told.get("env", {}),
-    )
-    ended = world.run()
-    made: dict[str, Any]
-    if ended["Status"] == "SUCCEEDED":
-        made = {"succeeds": json.loads(ended["Result"])}
-    else:
-        made = {"fails": {"name": ended["Error"]["ErrorType"], "message": ended["Error"]["ErrorMessage"]}}
-    made["operations"] = [each.get("Name", "") for each in list(world.service.operations.values())[1:]]
-    made["seconds"] = (world.service.now - START) / 1000
-    return made
-
-
-def _listed(given: Any) -> list[Any]:
-    return given if isinstance(given, list) else [given]
-
-
-def _answer(given: dict[str, Any]) -> Any:
-    """Return one answer: a value, a Fault or SILENCE."""
-    match given:
-        case {"result": result}:
-            return result
-        case {"error": {"name": name, **more}}:
-            return Fault(name, more.get("message", ""), more.get("data"))
-        case {"timeout": True}:
-            return SILENCE
-    raise ValueError(given)
-
-
-def _answering(given: Any) -> Callable[[Any], Any]:
-    """Return what gives one answer after the other, and the last one again and again."""
-    left = [_answer(one) for one in _listed(given)]
-
-    def answer(_: Any) -> Any:
-        made = left.pop(0) if len(left) > 1 else left[0]
-        if isinstance(made, Fault):
-            raise made
+    def world(self) -> World:
+        """Return the example with this world around it, begun with the example before where the ending says so."""
+        made = self._world(self._example.text, self._ending.get("input"))
+        if invocations := self._ending.get("edited_after"):
+            begun = self._world(self._example.before, self._ending.get("input"))
+            for _ in range(invocations):
+                assert begun.invoke(begun.service.event())["Status"] == "PENDING"
+                assert begun.service.wake()
+            made.service = begun.service
         return made
 
-    return answer
+    def run(self) -> dict[str, Any]:
+        """Run to the end and return all that a JSON block can say of it."""
+        world = self.world()
+        output = world.run()
+        unasked = self._answers.keys() - {key for call in self.calls for key in call} - set(world.started)
+        assert not unasked, f"nobody asked {unasked}"
+        told: dict[str, Any] = {
+            "operations": world.operations,
+            "calls": self.calls,
+            "started": world.started,
+            "durationSeconds": (world.service.now - START) // 1000,
+        }
+        if output["Status"] == "SUCCEEDED":
+            return {**told, "output": json.loads(output["Result"])}
+        error = output["Error"]
+        return {**told, "error": {"name": error["ErrorType"], "message": error["ErrorMessage"]}}
+
+    def _world(self, text: str, given: Any) -> World:
+        return World(
+            text,
+            input=given,
+            handlers={key: lambda call, ask=ask: ask(_sent(call)) for key, ask in self._asked.items()},
+            targets={**self._asked, **{name: partial(self._child, name) for name in self._example.named}},
+            answers={key: list(answers) for key, answers in self._answers.items()},
+            inline=self._example.named,
+            env=self._ending.get("env", {}),
+        )
+
+    def _child(self, name: str, given: Any) -> Any:
+        output = self._world(self._example.named[name], given).run()
+        if output["Status"] == "FAILED":
+            raise Fault(output["Error"]["ErrorType"], output["Error"]["ErrorMessage"])
+        return json.loads(output["Result"])
+
+    def _ask(self, key: str, answers: list[Any]) -> Callable[[Any], Any]:
+        def ask(payload: Any) -> Any:
+            self.calls.append({key: payload})
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            if isinstance(answer, Fault):
+                raise answer
+            return answer
+
+        return ask
+
+
+def _answer(said: Mapping[str, Any]) -> Any:
+    if said == {"timeout": True}:
+        return SILENCE
+    if "result" in said:
+        return said["result"]
+    return Fault(**{"message": "", **said["error"]})
+
+
+def _sent(call: Call) -> Any:
+    """Return what a call sends; of a request what its method and URL do not say."""
+    sent: Any = call.arguments(lambda name: f"[secret {name}]")
+    if isinstance(call.node, Http):
+        return {key: sent[key] for key in ("headers", "query", "body") if sent.get(key)}
+    return sent

@@ -7,7 +7,6 @@ would fail if the field did nothing. The marks are read from the text of the tes
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -166,40 +165,29 @@ def field_keys() -> list[str]:
     return [field.key for fields in sections().values() for field in fields]
 
 
-def keys_set(part: Part) -> set[str]:
-    """Return the keys of the fields that are written in a file, or in a part of one."""
-    found = {key for name in part.model_fields_set if (key := _key(type(part), name))}
+def keys_in(part: Part) -> Iterator[str]:
+    """Give the key of every field that is written in a part of a file, and in what it holds."""
     for name in part.model_fields_set:
-        for inner in _parts_in(getattr(part, name)):
-            found |= keys_set(inner)
-    return found
+        yield _key(type(part), name)
+        yield from _keys_in_value(getattr(part, name))
 
 
-def _key(kind: type[Part], name: str) -> str | None:
-    """Return what a mark calls a field of a model; None for `type` of a check, which is no field of its own."""
-    owner = next(each for each in kind.__mro__ if name in inspect.get_annotations(each))
-    written = kind.model_fields[name].alias or name
-    if owner in (StateFields, UndoableState):
-        return f"state.{written}"
-    if owner is RetriedState or owner in _STATES:
-        return f"{_type(kind)}.{written}"
-    for state, work in _WORK.items():
-        if owner is work:
-            return f"{_type(state)}.{written}"
-    if owner in _TARGETS:
-        return f"target.{written}"
-    return next((f"{key}.{written}" for key, (_, model_) in _PARTS.items() if model_ is owner), None)
-
-
-def _parts_in(value: object) -> Iterator[Part]:
+def _keys_in_value(value: object) -> Iterator[str]:
     if isinstance(value, Part):
-        yield value
-    elif isinstance(value, tuple):
-        for each in cast("tuple[object, ...]", value):
-            yield from _parts_in(each)
-    elif isinstance(value, dict):
-        for each in cast("dict[str, object]", value).values():
-            yield from _parts_in(each)
+        yield from keys_in(value)
+    elif isinstance(value, tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _keys_in_value(each)
+
+
+def _key(kind: type[Part], name: str) -> str:
+    written = kind.model_fields[name].alias or name
+    if issubclass(kind, StateFields):
+        return f"{'state' if name in UndoableState.model_fields else _type(kind)}.{written}"
+    if issubclass(kind, model.CheckFields):
+        return f"check.{written}"
+    part = next((key for key, (_, declared) in _PARTS.items() if declared is kind), "target")
+    return f"{part}.{written}"
 
 
 def _type(kind: type[Part]) -> str:

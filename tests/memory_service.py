@@ -33,7 +33,6 @@ from durableflow.operations import TERMINAL, Operation, error_from_fault
 
 if TYPE_CHECKING:
     from durableflow.operations import ChainedInvokeDetails, ErrorObject, OperationStatus
-    from durableflow.values import Json
 
 START = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:demo:1/durable-execution/order-1/7f3a"
@@ -73,7 +72,7 @@ class MemoryService:
 
     Args:
         input: the execution's input, as text.
-        targets: what chained invokes start, by function name; they give a value or an Ended, or raise a Fault.
+        targets: what chained invokes start, by function name; they give a value, an Ended or SILENCE, or raise a Fault.
         answers: what callbacks get, by their Name: in this order, and the last one again and again; a Fault is a failure,
             SILENCE no answer at all.
         page: operations in a page.
@@ -281,7 +280,9 @@ class MemoryService:
     def _end(self, start: StartTarget) -> None:
         operation = self.operations[start.operation_id]
         try:
-            result: Json | Ended = self.targets[start.target.name](values.from_text(start.payload))
+            result: Any = self.targets[start.target.name](values.from_text(start.payload))
+            if result is SILENCE:
+                return
             if isinstance(result, Ended):
                 changes = self._ended_as(operation, result)
             else:

@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from durableflow import ledger
 from durableflow.local.service import Function, Job, Limits, Retries, Service
 from durableflow.local.store import Store, open_store
+from durableflow.operations import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ class World:
         self.service.subscribe(lambda arn, event: self.told.append((arn, event)))
 
     def resolve(self, name: str, *, is_invoked: bool = False) -> Function | None:  # noqa: ARG002 - the service's signature
-        parts = ledger.function_name(name)
+        parts = function_name(name)
         found = self.functions.get(parts.name) if parts else None
         is_there = found and parts and parts.qualifier in {None, "alias", found.version}
         return found if is_there else None

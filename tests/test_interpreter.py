@@ -702,6 +702,8 @@ def test_a_templated_function_must_be_allowed() -> None:
     assert World(text, input={"x": "a:live"}, targets={"f-a:live": lambda _: 1}).result() == 1
     assert World(text, input={"x": "a"}).error()[0] == "States.Permissions"
     assert World(text, input={"x": " ;rm"}).error()[0] == "States.QueryEvaluationError"
+    # The service would refuse the checkpoint, which is the end of the execution.
+    assert World(text, input={"x": "a/b:live"}).error()[0] == "States.QueryEvaluationError"
 
 
 @pytest.mark.covers("invoke.tenant_id", "state.label")

@@ -612,30 +612,6 @@ def test_an_answer_over_six_mebibytes_is_invalid_as_escaped() -> None:
     assert meaning.error["ErrorType"] == "Function.ResponseSizeTooLarge"
 
 
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("f", ("f", None, None, None)),
-        ("f:3", ("f", "3", None, None)),
-        ("f:$LATEST", ("f", "$LATEST", None, None)),
-        ("123456789012:function:f:live", ("f", "live", "123456789012", None)),
-        ("arn:aws:lambda:us-gov-west-1:123456789012:function:f", ("f", None, "123456789012", "us-gov-west-1")),
-        ("arn:aws-cn:lambda:cn-north-1:123456789012:function:f:9", ("f", "9", "123456789012", "cn-north-1")),
-    ],
-)
-def test_a_function_name_has_parts(text: str, parts: tuple[str | None, ...]) -> None:
-    found = ledger.function_name(text)
-    assert found
-    assert (found.name, found.qualifier, found.account, found.region) == parts
-
-
-@pytest.mark.parametrize(
-    "text", ["", "f:", ":1", "a b", "https://x", "../x", "$(x)", "arn:aws:s3:::bucket", "f:1:2", "f\n"]
-)
-def test_what_is_no_function_name(text: str) -> None:
-    assert ledger.function_name(text) is None
-
-
 def test_errors_from_outside_are_held_to_the_same_rules() -> None:
     ledger.check_error({"ErrorMessage": "m"}, 100)
     for error in ("text", {"ErrorType": 1}, {"ErrorMessage": "x" * 100}):

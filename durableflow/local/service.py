@@ -30,6 +30,7 @@ from durableflow.local.clock import Clock
 from durableflow.local.executions import REPLAY_WINDOW_MS, Desk, Turn, checkpoint_token, request_id
 from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
 from durableflow.local.store import Execution, Reply, Store
+from durableflow.operations import function_name
 from durableflow.source import shown
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Service:
         return made
 
     def _function(self, name: str, qualifier: str | None) -> Function:
-        parts = ledger.function_name(name)
+        parts = function_name(name)
         if parts is None:
             raise ledger.refusal(f"'{shown(name)}' is no function name.")
         if qualifier is not None and parts.qualifier not in {None, qualifier}:
@@ -449,7 +450,7 @@ class Service:
         Raises:
             ServiceError: ResourceNotFoundException, InvalidParameterValueException.
         """
-        parts = ledger.function_name(FunctionName)
+        parts = function_name(FunctionName)
         if parts is None:
             raise ledger.refusal(f"'{shown(FunctionName)}' is no function name.")
         conditions: list[tuple[str, object]] = [("function = ?", parts.name)]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
 
-from durableflow import ledger, library, values
+from durableflow import library, values
 from durableflow.errors import Fault, UsageError, diagnostic
 from durableflow.local.jobs import OPERATIONS_MAX, Function
 from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Environment, Fixed, Python
@@ -31,7 +31,7 @@ from durableflow.model import (
     ResultAnswer,
     WorkflowTarget,
 )
-from durableflow.operations import error_from_fault
+from durableflow.operations import error_from_fault, function_name
 from durableflow.project import compile_file
 from durableflow.source import shown
 
@@ -96,7 +96,7 @@ class Targets:
 
     def __post_init__(self) -> None:
         for key, target in self.project.project.functions.items() if self.project else ():
-            parts = ledger.function_name(key)
+            parts = function_name(key)
             assert parts is not None, "the model of the project file lets no other key through"
             self._declared.setdefault((parts.name, version(parts.qualifier)), target)
 
@@ -123,7 +123,7 @@ class Targets:
             is_invoked: whether an execution that runs here invokes it: for that one every workflow of the project is a
                 function of its name (rule 52).
         """
-        parts = ledger.function_name(name)
+        parts = function_name(name)
         if parts is None:
             return None
         number = version(parts.qualifier)
