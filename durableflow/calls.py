@@ -210,10 +210,11 @@ class CallWorker:
             return value
 
         result, raised = None, None
+        log = self._logger(call, used)
         try:
-            result = used.value(self._result(call, call.arguments(secret), self._logger(call, used)))
+            result = used.value(self._result(call, call.arguments(secret), log))
         except Fault as fault:
-            raised = used.fault(sound(fault))
+            raised = used.fault(sound(fault, log))
         return Completion(operation_id=call.operation_id, result=result, fault=raised, ended_at=self._tools.clock_ms())
 
     def _logger(self, call: Call, used: Redactor) -> StepLogger:

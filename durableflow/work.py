@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from durableflow.errors import Diagnostic
     from durableflow.values import Json, Object
 
-logger = logging.getLogger(__name__)
-
 IMPORT_ERROR: Final = "Runtime.ImportModuleError"
 HANDLER_NOT_FOUND: Final = "Runtime.HandlerNotFound"
 """What Lambda calls a function whose module cannot be imported, and one whose handler is not there."""
@@ -112,14 +110,13 @@ class PythonWorker:
     def run(self, call: Call) -> Completion:
         """Do one attempt of a step that needs no secrets; whatever goes wrong is a fault in the completion."""
         result, raised = None, None
+        log = step_logger(call, self._clock_ms)
         try:
             if not isinstance(call.node, Step):
                 raise TypeError(f"'{call.path}' is no step")
-            result = self.called(
-                call.node.handler, call.arguments(_no_secrets), call, step_logger(call, self._clock_ms)
-            )
+            result = self.called(call.node.handler, call.arguments(_no_secrets), call, log)
         except Fault as fault:
-            raised = sound(fault)
+            raised = sound(fault, log)
         return Completion(operation_id=call.operation_id, result=result, fault=raised, ended_at=self._clock_ms())
 
     def called(self, reference: str, payload: Json, call: Call, log: StepLogger) -> Json:
@@ -477,12 +474,12 @@ def _model(target: Callable[..., object], positional: Sequence[inspect.Parameter
     return cast("_Model", annotation) if callable(getattr(annotation, "model_validate_json", None)) else None
 
 
-def sound(fault: Fault) -> Fault:
-    """Return a fault whose members are what they should be, whatever a handler put there."""
+def sound(fault: Fault, log: StepLogger | logging.Logger) -> Fault:
+    """Return a fault whose members are what they should be, whatever a handler put there; the log hears of the loss."""
     try:
         data = values.checked(fault.data)
     except values.ValueRefusedError as error:
-        logger.warning("the data of fault '%s' is left out: %s", shown(str(fault.name)), error)
+        log.warning("the data of fault '%s' is left out: %s", shown(str(fault.name)), error)
         data = None
     return Fault(str(fault.name), str(fault.message), data)
 

@@ -42,16 +42,31 @@ def test_a_command_is_what_the_table_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_option_is_in_the_documentation(name: str) -> None:
+def test_the_documentation_has_the_options_that_there_are_and_no_others(name: str) -> None:
     command = cli.cli.get_command(click.Context(cli.cli), name)
-    commands = list(command.commands.values()) if isinstance(command, click.Group) else [command]
-    section = DOCS.read_text().partition(f"\n## {name}")[2].partition("\n## ")[0]
+    assert command is not None
+    commands = {f"durableflow {name}": command}
+    if isinstance(command, click.Group):
+        commands = {f"durableflow {name} {one}": command.commands[one] for one in command.commands}
+    section = DOCS.read_text(encoding="utf-8").partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    usages, options = set[str](), set[str]()
+    for typed, one in commands.items():
+        own = [each for each in one.params if isinstance(each, click.Option)]
+        required = [f"{each.opts[-1]} {each.metavar}" for each in own if each.required]
+        usages.add(" ".join([typed, *one.collect_usage_pieces(click.Context(one))[1:], *required]))
+        options |= {option for each in own for option in each.opts}
 
-    for one in commands:
-        assert one is not None
-        for parameter in one.params:
-            if isinstance(parameter, click.Option):
-                assert f"`{parameter.opts[-1]}" in section, f"{one.name} {parameter.opts[-1]}"
+    assert set(re.findall(r"^    (durableflow .*)$", section, re.MULTILINE)) == usages
+    assert set(re.findall(r"`(--?[a-z-]+)", section)) - {"-"} == options
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_is_text_for_people(name: str, shell: Shell) -> None:
+    ran = shell(name, "--help")
+
+    assert ran.code == 0
+    assert ran.out.replace("\n", "").isprintable()
+    assert "\\" not in ran.out  # a mark of click's that it has not read
 
 
 def test_help_loads_none_of_what_commands_need() -> None:

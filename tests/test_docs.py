@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from memory_service import MemoryService
 
+from durableflow import aws, values
 from durableflow.actions import Clients, check_action
-from durableflow.aws import lambda_handler
-from durableflow.compiler import understand
+from durableflow.compiler import compile_workflow, understand
 from durableflow.errors import CODES
 from durableflow.library import FILTERS, FUNCTIONS, TESTS
+from durableflow.plan import to_bundle
 from durableflow.rules import Known
 from durableflow.source import Source
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 EXPRESSIONS = (ROOT / "docs" / "expressions.md").read_text(encoding="utf-8")
 AWS = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
+LAMBDA = (ROOT / "docs" / "lambda.md").read_text(encoding="utf-8")
 ERRORS = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 
 
@@ -82,11 +86,10 @@ def test_every_diagnostic_is_documented_in_order_and_no_other() -> None:
 
 
 def test_every_argument_of_the_lambda_handler_is_documented_and_no_other() -> None:
-    page = (ROOT / "docs" / "lambda.md").read_text(encoding="utf-8")
-    table = page.split("| argument | meaning |")[1].split("\n\n")[0]
+    table = LAMBDA.split("| argument | meaning |")[1].split("\n\n")[0]
     cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
     documented = re.findall(r"`(\w+)`", " ".join(cells))
-    assert sorted(documented) == sorted(list(inspect.signature(lambda_handler).parameters)[1:])
+    assert sorted(documented) == sorted(list(inspect.signature(aws.lambda_handler).parameters)[1:])
 
 
 def test_the_example_of_an_aws_state_is_one() -> None:
@@ -100,3 +103,26 @@ def test_the_example_of_an_aws_state_is_one() -> None:
 def test_a_diagnostic_stands_under_the_heading_of_its_hundred() -> None:
     for section in ERRORS.split("\n## ")[1:]:
         assert {f"{code}xx" for code in re.findall(r"^\| \[(DF\d)", section, re.MULTILINE)} == {section.split()[0]}
+
+
+def test_the_environment_of_the_lambda_handler_is_documented_and_nothing_else() -> None:
+    variables = {value for name, value in vars(aws).items() if name.endswith("_VARIABLE")}
+    assert set(re.findall(r"^\| `(DURABLEFLOW_\w+)` \|", LAMBDA, re.MULTILINE)) == variables
+
+
+def test_the_handlers_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])  # to which handlers' folders are added
+    action = "{name: a, type: aws, service: dynamodb, action: put_item, params: {TableName: t, Item: {}}, retry: []}"
+    plan = compile_workflow(Source(name="a.yaml", text=f'durableflow: "1"\nname: a\nstates: [{action}]\n')).plan
+    Path("plan.json").write_text(values.to_text(to_bundle([plan])), encoding="utf-8")
+    for example in re.findall(r"```python\n(.*?)```", LAMBDA, re.DOTALL):
+        service = MemoryService()
+        made: dict[str, Any] = {"service": service}
+        exec(example, made)
+        if "service" in example:
+            assert service.run(lambda event, handle=made["handler"]: dict(handle(event, None))) == {
+                "Status": "SUCCEEDED",
+                "Result": "{}",
+            }

@@ -202,10 +202,13 @@ def test_a_handler_cannot_raise_an_error_of_the_language(tmp_path: Path, name: s
     assert fault_of(run(tmp_path, body)).name == f"Worker.{name}"
 
 
-def test_fault_data_that_is_no_json_is_left_out(tmp_path: Path) -> None:
+def test_fault_data_that_is_no_json_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     body = "from durableflow.errors import Fault\ndef f(p): raise Fault('Declined', 5, {1, 2})"
     fault = fault_of(run(tmp_path, body))
     assert (fault.name, fault.message, fault.data) == ("Declined", "5", None)
+    (line,) = [json.loads(message) for message in caplog.messages]
+    assert line["message"].startswith("the data of fault 'Declined' is left out: ")
+    assert line["attempt"] == 1
 
 
 def test_sys_exit_is_a_fault_and_not_the_end_of_the_process(tmp_path: Path) -> None:

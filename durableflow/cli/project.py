@@ -62,13 +62,13 @@ def _write(path: Path, text: str) -> None:
 @click.command("schema")
 @click.argument("which", type=click.Choice(["workflow", "project"]), default="workflow")
 def schema_command(which: Literal["workflow", "project"]) -> None:
-    r"""Print the JSON Schema of workflow files, or of project files (durableflow.yaml).
+    """Print the JSON Schema of workflow files, or of project files (durableflow.yaml).
 
     Editors check and complete against it: save it, and name it in the first line of a workflow file:
 
     \b
         # yaml-language-server: $schema=schemas/workflow.schema.json
-    """
+    """  # noqa: D301 - the mark of click is the control character
     console.emit(_json(workflow_schema() if which == "workflow" else project_schema()).rstrip("\n"))
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--env", "env", metavar="NAME=VALUE", multiple=True, help="A value of the environment; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def replay_command(workflow: Path, history: Path, project: Path | None, env: Sequence[str], *, as_json: bool) -> int:
-    r"""Replay recorded operations against WORKFLOW as it is now; nothing is called, nothing is changed.
+    """Replay recorded operations against WORKFLOW as it is now; nothing is called, nothing is changed.
 
     FILE is what `durableflow run --record` or `durableflow executions history --json` wrote, or the output of
 
@@ -47,7 +47,7 @@ def replay_command(workflow: Path, history: Path, project: Path | None, env: Seq
         aws lambda get-durable-execution-state --durable-execution-arn ARN --checkpoint-token TOKEN
 
     Prints how the execution ends or what would happen next. Exit code 1: workflow and record disagree.
-    """
+    """  # noqa: D301 - the mark of click is the control character
     loaded = loading.load(workflow, project=project, env=env, check_handlers=False)
     recording = load_recording(read_file(history, max_bytes=SIZE_MAX_BYTES), str(history))
     if recording.workflow not in (None, loaded.plan.name):

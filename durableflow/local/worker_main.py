@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from durableflow.plan import Plan
     from durableflow.values import Json, Object
 
+_log = logging.getLogger(__name__)
+
 LABEL_END: Final = "\x1f"
 """Stands between the label of a line of output and the line (see `workers.py`, which reads them)."""
 RESPONSE_MAX_BYTES: Final = 6 * 1024 * 1024
@@ -259,7 +261,7 @@ def _refused(name: str, message: str) -> Object:
 def _error(error: BaseException) -> ErrorObject:
     """Return an exception as Lambda reports it: bare class name, message, stack; a Fault as it chose."""
     fault = error if isinstance(error, Fault) else Fault(type(error).__name__, work.message_of(error))
-    made = error_from_fault(work.sound(fault))
+    made = error_from_fault(work.sound(fault, _log))
     # From the function on; what stands before is this module.
     frames = traceback.extract_tb(error.__traceback__)[1:]
     if frames and "ErrorData" not in made and len(fault.message) < 8_192:
