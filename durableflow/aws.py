@@ -35,6 +35,7 @@ from durableflow.work import PythonWorker, check_schema
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from durableflow.offload import OffloadStore
     from durableflow.values import Object
 
     Handler: TypeAlias = Callable[[Mapping[str, Any], object], Object]
@@ -63,11 +64,11 @@ def lambda_handler(  # noqa: PLR0913 - each is a part of the world that comes in
     client: driver.Service | None = None,
     handlers_root: Path | str | None = None,
     workflow: str | None = None,
-    http_allow: Sequence[str] = (),
+    http_allow: Sequence[str] | None = None,
     aws_allow: Sequence[str] | None = None,
     tools: Tools | None = None,
     offload: driver.Offload | None = None,
-    operations_max: int = OPERATIONS_MAX,
+    operations_max: int | None = None,
 ) -> Handler:
     """Return a Lambda handler that runs a compiled workflow as a durable function.
 
@@ -84,8 +85,11 @@ def lambda_handler(  # noqa: PLR0913 - each is a part of the world that comes in
             function's role has the last word.
         tools: what work is done with, in place of Python's handlers in `handlers_root`, HTTP, AWS and its secrets: then
             `handlers_root`, `http_allow` and `aws_allow` mean nothing. Their clock is the handler's, too.
-        offload: where results over a threshold are kept; None for nowhere, so that one over 256 KB is an error.
-        operations_max: how many operations an execution may have.
+        offload: where results over a threshold are kept; nowhere means that one over 256 KB is an error.
+        operations_max: how many operations an execution may have, 3,000 if nothing says otherwise.
+
+    Where `http_allow`, `aws_allow`, `offload` and `operations_max` are None, the settings of the project file count,
+    which `durableflow compile` has put into the plan's file.
 
     Returns:
         `(event, context) -> dict`. It raises what the service must retry: a stale token, throttling, an unreachable
@@ -94,9 +98,17 @@ def lambda_handler(  # noqa: PLR0913 - each is a part of the world that comes in
     Raises:
         UsageError: DF512 the plan's file cannot be read, DF501 it holds no plan, DF513 no workflow has that name.
     """
-    runnable = _chosen(_loaded(plans), workflow)
+    loaded, settings = _loaded(plans)
+    runnable = _chosen(loaded, workflow)
     if tools is None:
-        tools = _tools(Path(handlers_root) if handlers_root is not None else _package(), http_allow, aws_allow)
+        root = Path(handlers_root) if handlers_root is not None else _package()
+        tools = _tools(
+            root,
+            settings.http_allow or () if http_allow is None else http_allow,
+            settings.aws_allow if aws_allow is None else aws_allow,
+        )
+    offload = offload or _bucket(settings)
+    operations_max = operations_max or settings.operations_max or OPERATIONS_MAX
     write = driver.json_lines(tools.clock_ms)
     clients = [client] if client is not None else []
 
@@ -149,7 +161,7 @@ def _from_environment() -> Handler:
     return lambda_handler(
         _package() / file,
         workflow=os.environ.get(WORKFLOW_VARIABLE) or None,
-        http_allow=_listed(HTTP_ALLOW_VARIABLE) or (),
+        http_allow=_listed(HTTP_ALLOW_VARIABLE),
         aws_allow=_listed(AWS_ALLOW_VARIABLE),
     )
 
@@ -176,11 +188,31 @@ def _package() -> Path:
     return Path(os.environ.get("LAMBDA_TASK_ROOT") or ".")
 
 
-def _loaded(plans: Plan | Mapping[str, Plan] | Path | str) -> Mapping[str, Plan]:
+def _bucket(settings: plan.Settings) -> driver.Offload | None:
+    """Return where the project file has large results kept; what that takes is loaded by the first of them."""
+    if settings.offload_s3 is None or settings.offload_bytes is None:
+        return None
+    bucket, _, prefix = settings.offload_s3.partition("/")
+
+    @cache
+    def store() -> OffloadStore:
+        boto3: Any = import_module("boto3")
+        kept: Any = import_module("durableflow.offload")
+        made: OffloadStore = kept.S3Store(bucket, prefix, boto3.client("s3", config=_client_config()))
+        return made
+
+    return driver.Offload(
+        threshold_bytes=settings.offload_bytes,
+        put=lambda text: store().put(text),
+        get=lambda pointer: store().get(pointer),
+    )
+
+
+def _loaded(plans: Plan | Mapping[str, Plan] | Path | str) -> tuple[Mapping[str, Plan], plan.Settings]:
     if isinstance(plans, Plan):
-        return {plans.name: plans}
+        return {plans.name: plans}, plan.NO_SETTINGS
     if isinstance(plans, Mapping):
-        return plans
+        return plans, plan.NO_SETTINGS
     try:
         data = values.from_text(Path(plans).read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -191,7 +223,7 @@ def _loaded(plans: Plan | Mapping[str, Plan] | Path | str) -> Mapping[str, Plan]
                 hint=f"make it with `durableflow compile WORKFLOW`, or name it in {PLAN_VARIABLE}",
             )
         ) from error
-    return plan.from_bundle(data)
+    return plan.from_bundle(data), plan.settings_of(data)
 
 
 def _chosen(plans: Mapping[str, Plan], workflow: str | None) -> Plan | Mapping[str, Plan]:
@@ -211,17 +243,9 @@ def _chosen(plans: Mapping[str, Plan], workflow: str | None) -> Plan | Mapping[s
 def _client() -> driver.Service:
     # Imported here, since it takes a third of a second that an injected client saves.
     boto3: Any = import_module("boto3")
-    botocore_config: Any = import_module("botocore.config")
     # Retries repeat the ClientToken of the call, so a reply that was lost is answered again and nothing is recorded
     # twice (protocol.md 14.6).
-    config = botocore_config.Config(
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        tcp_keepalive=True,
-        user_agent_extra="durableflow",
-    )
-    client: driver.Service = boto3.client("lambda", config=config)
+    client: driver.Service = boto3.client("lambda", config=_client_config())
     if not hasattr(client, "checkpoint_durable_execution"):
         raise UsageError(
             diagnostic(
@@ -231,6 +255,17 @@ def _client() -> driver.Service:
             )
         )
     return client
+
+
+def _client_config() -> Any:
+    botocore_config: Any = import_module("botocore.config")
+    return botocore_config.Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        tcp_keepalive=True,
+        user_agent_extra="durableflow",
+    )
 
 
 def _request_id(context: object) -> str | None:

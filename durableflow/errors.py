@@ -211,7 +211,7 @@ CODES: dict[str, Code] = {
     "DF780": Code(severity="error", title="no callback of that name is open"),
     "DF781": Code(severity="error", title="an answer to callbacks that is not NAME=JSON"),
     "DF790": Code(severity="error", title="a folder that is in use"),
-    "DF791": Code(severity="error", title="two workflows of one plan have one name"),
+    "DF791": Code(severity="error", title="workflows that one plan cannot hold together"),
     "DF792": Code(severity="error", title="an environment value that is not NAME=VALUE"),
     "DF793": Code(severity="error", title="a file that cannot be written"),
     "DF794": Code(severity="error", title="an input that is not JSON"),

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 from durableflow import values
 from durableflow.errors import Diagnostic, UsageError
@@ -636,9 +636,71 @@ def from_json(data: Json) -> Plan:
 _HINT = "make it with `durableflow compile WORKFLOW`"
 
 
-def to_bundle(plans: Sequence[Plan]) -> Object:
-    """Return several plans as the content of one `plan.json`, chosen from by name."""
-    return {"durableflow": FORMAT, "workflows": {plan.name: plan.to_json() for plan in plans}}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a project file says that the function on AWS has to know; None where it says nothing (rule 42).
+
+    Args:
+        offload_bytes: the size above which results go to `offload_s3`.
+        offload_s3: `bucket/prefix`.
+        operations_max: operations that an execution may have.
+        http_allow: hosts that may be reached without TLS and at private addresses.
+        aws_allow: the actions that aws states may call.
+    """
+
+    offload_bytes: int | None = None
+    offload_s3: str | None = None
+    operations_max: int | None = None
+    http_allow: tuple[str, ...] | None = None
+    aws_allow: tuple[str, ...] | None = None
+
+    def to_json(self) -> Object:
+        """Return what is said."""
+        said: Object = {}
+        for each in fields(self):
+            value: Json | tuple[str, ...] = getattr(self, each.name)
+            if value is not None:
+                said[each.name] = list(value) if isinstance(value, tuple) else value
+        return said
+
+
+NO_SETTINGS: Final = Settings()
+
+
+def to_bundle(plans: Sequence[Plan], settings: Settings = NO_SETTINGS) -> Object:
+    """Return several plans, chosen from by name, and the settings as the content of one `plan.json`."""
+    made: Object = {"durableflow": FORMAT, "workflows": {plan.name: plan.to_json() for plan in plans}}
+    if said := settings.to_json():
+        made["settings"] = said
+    return made
+
+
+def settings_of(data: Json) -> Settings:
+    """Return the settings in a `plan.json`; a single plan has none.
+
+    Raises:
+        UsageError: DF501, they are damaged.
+    """
+    said = data.get("settings", {}) if values.is_object(data) else {}
+    if not values.is_object(said) or not all(_is_setting(name, value) for name, value in said.items()):
+        raise UsageError(Diagnostic(code="DF501", message="the settings of the plan are damaged", hint=_HINT))
+    known = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+    return Settings(**cast("dict[str, Any]", known))
+
+
+_SETTINGS: Final = {
+    "offload_bytes": int,
+    "offload_s3": str,
+    "operations_max": int,
+    "http_allow": list,
+    "aws_allow": list,
+}
+
+
+def _is_setting(name: str, value: Json) -> bool:
+    if type(value) is not _SETTINGS.get(name):
+        return False
+    return not isinstance(value, list) or all(isinstance(each, str) for each in value)
 
 
 def from_bundle(data: Json) -> dict[str, Plan]:

@@ -22,6 +22,7 @@ from durableflow.files import read_file
 from durableflow.forms import parse_size
 from durableflow.model import Aws, AwsCheck, DurableTarget, WaitForCondition, WorkflowTarget, walk_states
 from durableflow.operations import function_name
+from durableflow.plan import Settings
 from durableflow.rules import NOTHING_KNOWN, Known
 from durableflow.source import shown
 
@@ -71,6 +72,20 @@ class ProjectContext:
         """What aws states may call, where the project file lists it; an empty list allows nothing."""
         listed = "allow" in self.project.aws.model_fields_set
         return AllowList(patterns=self.project.aws.allow) if listed else None
+
+    @property
+    def settings(self) -> Settings:
+        """What the function on AWS has to know of the project file."""
+        project = self.project
+        offload = project.offload
+        is_in_bucket = offload is not None and offload.s3 is not None
+        return Settings(
+            offload_bytes=self.offload_bytes if is_in_bucket else None,
+            offload_s3=offload.s3 if offload is not None else None,
+            operations_max=project.limits.operations if "operations" in project.limits.model_fields_set else None,
+            http_allow=project.http.allow if "allow" in project.http.model_fields_set else None,
+            aws_allow=project.aws.allow if "allow" in project.aws.model_fields_set else None,
+        )
 
     @property
     def store(self) -> Path:

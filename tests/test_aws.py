@@ -14,6 +14,7 @@ import boto3
 import pytest
 from memory_service import MemoryService, moment
 from moto import mock_aws
+from shell import Shell, shell
 
 from durableflow import aws, driver
 from durableflow.aws import lambda_handler
@@ -22,7 +23,7 @@ from durableflow.compiler import compile_workflow
 from durableflow.errors import UsageError
 from durableflow.expressions import Program
 from durableflow.offload import DirectoryStore
-from durableflow.plan import ChildWorkflow, Plan, States, Step, Wait, to_bundle
+from durableflow.plan import ChildWorkflow, Plan, Settings, States, Step, Wait, to_bundle
 from durableflow.source import Source
 from durableflow.web import HttpClient
 from durableflow.work import PythonWorker
@@ -31,12 +32,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+__all__ = ["shell"]
+
 HANDLERS = """
 import os
 
 def double(payload):
     return payload * 2
 """
+
+
+PROJECT = """\
+durableflow: "1"
+workflows: [large.yaml]
+offload: {threshold: 1KB, s3: results/orders/of/large}
+"""
+LARGE = """\
+durableflow: "1"
+name: large
+states:
+  - {name: s, type: step, handler: "numbers_of_ours:double", payload: "XS"}
+  - {name: rest, type: wait, duration: 5s}
+output: "{{ states.s.result }}"
+""".replace("XS", "x" * 1_000)
 
 
 def constant(value: Any) -> Program:
@@ -188,6 +206,45 @@ class TestWhatComesIn:
         output = run(lambda_handler(plan, client=service, offload=offload), service)
         assert json.loads(output["Result"]) == "x" * 120
         assert "$offload" in service.operations[plan.operation_ids["s"]]["StepDetails"]["Result"]
+
+    @pytest.mark.covers("offload.s3")
+    def test_the_settings_of_the_project_file_are_in_the_plan(self, package: Path, shell: Shell) -> None:
+        (package / "durableflow.yaml").write_text(PROJECT)
+        (package / "large.yaml").write_text(LARGE)
+        assert shell("compile", package / "large.yaml", "-o", package / "plan.json", "--no-import").code == 0
+        for operations, error in ((None, None), (2, "States.OperationLimitExceeded")):
+            if operations is not None:
+                (package / "durableflow.yaml").write_text(f"{PROJECT}limits: {{operations: {operations}}}\n")
+                assert shell("compile", package / "large.yaml", "-o", package / "plan.json", "--no-import").code == 0
+            with mock_aws():
+                bucket = boto3.client("s3", region_name="us-east-1")
+                bucket.create_bucket(Bucket="results")
+                service = MemoryService(time=moment)
+
+                output = run(lambda_handler(package / "plan.json", client=service), service)
+
+                kept = bucket.list_objects_v2(Bucket="results", Prefix="orders/of/large/").get("Contents", [])
+                assert output.get("Error", {}).get("ErrorType") == error
+                if error is None:
+                    assert json.loads(output["Result"]) == "x" * 2_000
+                    assert [thing["Size"] for thing in kept] == [2_002]
+
+    def test_what_is_given_wins_over_the_settings_of_the_plan(self, package: Path, tmp_path: Path) -> None:
+        settings = Settings(offload_bytes=10, offload_s3="none/such", operations_max=1)
+        (package / "plan.json").write_text(json.dumps(to_bundle([plan_of("orders")], settings)))
+        store = DirectoryStore(tmp_path / "kept")
+        offload = driver.Offload(threshold_bytes=10_000, put=store.put, get=store.get)
+        service = MemoryService(time=moment)
+        handler = lambda_handler(package / "plan.json", client=service, offload=offload, operations_max=6)
+        assert run(handler, service)["Status"] == "SUCCEEDED"
+
+    @pytest.mark.parametrize(
+        "settings", [[], {"offload_s3": 7}, {"later": 1}, {"operations_max": True}, {"aws_allow": [1]}]
+    )
+    def test_damaged_settings_are_refused(self, package: Path, settings: Any) -> None:
+        (package / "plan.json").write_text(json.dumps({**to_bundle([plan_of("orders")]), "settings": settings}))
+        with pytest.raises(UsageError, match="settings of the plan are damaged"):
+            lambda_handler(package / "plan.json")
 
     @pytest.mark.parametrize(("most", "error"), [(2, "States.OperationLimitExceeded"), (6, None)])
     def test_the_number_of_operations_has_a_limit(self, package: Path, most: int, error: str | None) -> None:

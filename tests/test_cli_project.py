@@ -13,7 +13,7 @@ from shell import Shell, shell
 
 from durableflow.cli.project import STARTER
 from durableflow.model import project_schema, workflow_schema
-from durableflow.plan import from_bundle
+from durableflow.plan import Settings, from_bundle, settings_of
 
 __all__ = ["shell"]
 
@@ -110,6 +110,26 @@ def test_two_workflows_of_one_name_do_not_fit_in_a_plan(shell: Shell, tmp_path: 
     assert ran.code == 2
     assert "DF791" in ran.err
     assert not (tmp_path / "plan.json").exists()
+
+
+def test_a_plan_has_what_the_function_has_to_know_of_the_project(shell: Shell, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder, name in ((one, "a"), (other, "b")):
+        folder.mkdir()
+        (folder / "w.yaml").write_text(f'durableflow: "1"\nname: {name}\nstates: [{{name: p, type: pass}}]\n')
+    said = "offload: {directory: kept}\nlimits: {operations: 40}\nhttp: {allow: [local:80]}\naws: {allow: []}\n"
+    (one / "durableflow.yaml").write_text(f'durableflow: "1"\n{said}')
+    (other / "durableflow.yaml").write_text('durableflow: "1"\noffload: {threshold: 2KB, s3: results/p}\n')
+
+    assert settings_of(json.loads(shell("compile", one / "w.yaml", "-o", "-").out)) == Settings(
+        operations_max=40, http_allow=("local:80",), aws_allow=()
+    )
+    assert settings_of(json.loads(shell("compile", other / "w.yaml", "-o", "-").out)) == Settings(
+        offload_bytes=2_048, offload_s3="results/p"
+    )
+    ran = shell("compile", one / "w.yaml", other / "w.yaml", "-o", "-")
+    assert (ran.code, ran.out) == (2, "")
+    assert "DF791" in ran.err
 
 
 def test_a_plan_that_cannot_be_written_is_the_environments_fault(shell: Shell, tmp_path: Path) -> None:

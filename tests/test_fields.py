@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 NOT_YET: dict[str, tuple[str, str]] = {
     "target": ("no such target runs here yet", "durable http lambda"),
     "deploy": ("nothing is deployed yet", "function runtime memory timeout alias environment"),
-    "offload": ("of executions on AWS", "s3"),
 }
 """The fields that no test covers, by what they belong to, each with the reason. This must become empty."""
 

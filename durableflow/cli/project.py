@@ -12,7 +12,7 @@ import click
 from durableflow import graph
 from durableflow.cli import console, loading
 from durableflow.model import project_schema, workflow_schema
-from durableflow.plan import to_bundle
+from durableflow.plan import NO_SETTINGS, to_bundle
 from durableflow.source import shown
 
 if TYPE_CHECKING:
@@ -100,13 +100,18 @@ def graph_command(workflow: Path, form: graph.Form) -> None:
 def compile_command(workflows: Sequence[Path], output: Path, project: Path | None, *, no_import: bool) -> None:
     """Compile each WORKFLOW into one plan.json, which the Lambda handler durableflow.aws.handler runs.
 
-    The plan is the same, byte for byte, for the same workflows; it holds everything that running them needs.
+    The plan is the same, byte for byte, for the same workflows; it holds everything that running them needs, and of
+    their project file what the function has to know: `offload` to a bucket, `limits`, `http` and `aws`.
     """
     loaded = [loading.load(path, project=project, check_handlers=not no_import) for path in workflows]
     plans = {item.plan.name: item.plan for item in loaded}
     if len(plans) < len(loaded):
         console.usage("DF791", "two of these workflows have the same name", "names are unique in a plan; rename one")
-    text = _json(to_bundle(list(plans.values())))
+    settings = {item.context.settings if item.context else NO_SETTINGS for item in loaded}
+    if len(settings) > 1:
+        hint = "compile each project into a plan of its own"
+        console.usage("DF791", "these workflows belong to projects with different settings for Lambda", hint)
+    text = _json(to_bundle(list(plans.values()), *settings))
     if str(output) == "-":
         console.emit(text.rstrip("\n"))
         return
