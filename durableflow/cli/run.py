@@ -88,7 +88,7 @@ class Ended:
 )
 @click.option("--project", type=click.Path(path_type=Path), help="The project file, or its folder.")
 @click.option("--env", "env", metavar="NAME=VALUE", multiple=True, help="A value of the environment; may be repeated.")
-@click.option("--allow-aws", is_flag=True, help="Let aws states call AWS where the project has no answer for them.")
+@click.option("--allow-aws", is_flag=True, help="Let aws states and functions that are real call AWS.")
 def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
     workflow: Path,
     given: str | None,

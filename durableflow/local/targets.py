@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
 from durableflow import library, values
 from durableflow.errors import Fault, UsageError, diagnostic
 from durableflow.local.jobs import OPERATIONS_MAX, Function
-from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Environment, Fixed, Python
+from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Environment, Fixed, Python, Remote
 from durableflow.model import (
     CommandTarget,
     DurableTarget,
@@ -270,9 +270,13 @@ class Targets:
             case DurableTarget():
                 return _not_here(job, label, "a durable function written with an SDK, which")
             case HttpTarget():
-                return _not_here(job, label, "reached over HTTP, which")
+                return Remote(id=job.id, label=label, place=target.http, payload=payload, tenant_id=job.tenant_id)
+            case LambdaTarget() if self.allow_aws:
+                return Remote(id=job.id, label=label, place=target.lambda_, payload=payload, tenant_id=job.tenant_id)
             case LambdaTarget():
-                return _not_here(job, label, "a real Lambda function, which")
+                message = f"'{job.function.name}' is a function on AWS, which is called only with --allow-aws"
+                refused = Fault("AccessDenied", message)
+                return Fixed(id=job.id, label=label, end=End(error=error_from_fault(refused)))
             case WorkflowTarget() | None:
                 # A project file that has changed since the job was recorded: its function is gone.
                 error = Fault("ResourceNotFoundException", f"Function not found: {job.function.name}")

@@ -22,14 +22,17 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
-from durableflow.errors import ServiceError
+from durableflow.actions import Clients
+from durableflow.errors import Fault, ServiceError
+from durableflow.local import remote
 from durableflow.local.frames import Channel
 from durableflow.local.jobs import OPERATIONS_MAX
 from durableflow.local.programs import LINE_BYTES, Program, ProgramError, ending, kill_session
 from durableflow.local.worker_main import LABEL_END
+from durableflow.operations import error_from_fault
 from durableflow.source import visible
 
 if TYPE_CHECKING:
@@ -45,6 +48,9 @@ TIME_LIMIT_SECONDS: Final = 900.0
 """Longest invocation, as on Lambda; every wait here has this end (reliability.md B22)."""
 _LEFT_OVER_SECONDS: Final = 1.0
 """How long output is waited for that a left-over child of a handler may hold open."""
+
+_CLIENTS: Final = Clients()
+"""Of functions on AWS, with the region and the credentials of this process; nothing is loaded before the first call."""
 
 # The process imports from where this one imports, whether durableflow is installed or a folder on the path.
 _BOOT: Final = (
@@ -125,6 +131,21 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """One call of a plain function that runs elsewhere.
+
+    Args:
+        place: the URL of a runtime interface emulator, or the ARN of a function on AWS.
+    """
+
+    id: str
+    label: str
+    place: str
+    payload: str
+    tenant_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fixed:
     """An answer that is known already."""
 
@@ -142,7 +163,7 @@ class End:
     error: ErrorObject | None = None
 
 
-Task: TypeAlias = Durable | Python | Command | Fixed
+Task: TypeAlias = Durable | Python | Command | Remote | Fixed
 
 
 class Asked(Protocol):
@@ -278,6 +299,7 @@ class _Lane(threading.Thread):
         self._pool = pool
         self._process: _Process | None = None
         self._program: Program | None = None
+        self._answers: SimpleQueue[End] | None = None
         self._guard = threading.Lock()
         self._is_ended = threading.Event()
 
@@ -298,6 +320,8 @@ class _Lane(threading.Thread):
                 self._process.kill()
             if self._program:
                 self._program.kill()
+            if self._answers:
+                self._answers.put(_not_started())
         self.inbox.put(None)
 
     def _done(self, task: Task) -> End:
@@ -307,6 +331,8 @@ class _Lane(threading.Thread):
                     return task.end
                 case Command():
                     return self._commanded(task)
+                case Remote():
+                    return self._called(task)
                 case Durable() | Python():
                     # A process may have died while it was idle; nothing has begun, so another one takes the task.
                     return self._process_for(task).do(task) or self._process_for(task).do(task) or _not_started()
@@ -350,6 +376,26 @@ class _Lane(threading.Thread):
         finally:
             with self._guard:
                 self._program = None
+
+    def _called(self, task: Remote) -> End:
+        # On a thread of its own: a request cannot be cut off, and the lane may have to end before it is answered.
+        limit = self._pool.time_limit_seconds
+        with self._guard:
+            self._refuse_after_end()
+            answers: SimpleQueue[End] = SimpleQueue()
+            self._answers = answers
+
+        def call() -> None:
+            answers.put(_answered(task, limit))
+
+        threading.Thread(target=call, daemon=True).start()
+        try:
+            return answers.get(timeout=limit)
+        except Empty:
+            return _timed_out(limit)
+        finally:
+            with self._guard:
+                self._answers = None
 
     def _refuse_after_end(self) -> None:
         if self._is_ended.is_set():
@@ -505,6 +551,22 @@ def _message(task: Durable | Python, *, is_plan_known: bool, is_equipped: bool, 
                 "tenant_id": task.tenant_id,
                 "seconds": seconds,
             }
+
+
+def _answered(task: Remote, seconds: float) -> End:
+    try:
+        if task.place.startswith("arn:"):
+            text = remote.invoked(task.place, task.payload, task.tenant_id, seconds=seconds, clients=_CLIENTS)
+        else:
+            text = remote.emulated(task.place, task.payload, seconds=seconds)
+    except TimeoutError:
+        return _timed_out(seconds)
+    except Fault as fault:
+        return End(error=error_from_fault(fault))
+    except Exception as error:  # the edge of this thread: whoever waits for it would wait for ever
+        logger.exception("'%s' could not be called", task.label)
+        return _failed("Runtime.Unknown", f"{type(error).__name__}: {error}")
+    return End(text=text)
 
 
 def _not_started() -> End:

@@ -9,7 +9,7 @@ import pytest
 from durableflow.errors import UsageError, WorkflowError
 from durableflow.local.jobs import Function, Job
 from durableflow.local.targets import Targets, version
-from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Fixed, Python
+from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Fixed, Python, Remote
 from durableflow.project import load_project
 
 if TYPE_CHECKING:
@@ -251,9 +251,25 @@ def test_a_single_answer_is_always_given(project: ProjectContext) -> None:
     assert end_of(Targets(project), "rate", call_number=3) == End(text="null")
 
 
-@pytest.mark.parametrize("name", ["risk:1", "pricing", "ledger"])
-def test_what_cannot_run_here_yet_says_so(project: ProjectContext, name: str) -> None:
-    error = end_of(Targets(project), name).error
+def test_an_emulator_is_called_by_its_url_and_aws_by_the_arn_if_it_may_be(project: ProjectContext) -> None:
+    url = "http://127.0.0.1:9000/2015-03-31/functions/function/invocations"
+    arn = "arn:aws:lambda:eu-west-1:123456789012:function:ledger:live"
+    allowed = Targets(project, allow_aws=True)
+    for targets, name, place in (
+        (Targets(project), "pricing", url),
+        (allowed, "pricing", url),
+        (allowed, "ledger", arn),
+    ):
+        task = targets.task(job(targets, name))
+        assert task == Remote(id="j1", label="the_state", place=place, payload='{"a":1}', tenant_id="blue")
+    assert end_of(Targets(project), "ledger").error == {
+        "ErrorType": "AccessDenied",
+        "ErrorMessage": "'ledger' is a function on AWS, which is called only with --allow-aws",
+    }
+
+
+def test_what_cannot_run_here_yet_says_so(project: ProjectContext) -> None:
+    error = end_of(Targets(project), "risk:1").error
     assert error is not None
     assert error["ErrorType"] == "InvalidRuntimeException"
     assert "this version of durableflow cannot run here" in error["ErrorMessage"]
