@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import tracemalloc
 from typing import TYPE_CHECKING, cast
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from durableflow.plan import Plan
 
 RATIO_BAR = 3.0
-EXPONENT_BAR = 1.1
+CALLS_BAR = 1.01
+EXPONENT_BAR = 1.25
+"""Of the time; what is more than 1 of it is memory further away: the calls, which are counted, grow as N does."""
 SETTLED = 1_000
 """The number of operations that the bars are about."""
 
@@ -45,6 +48,7 @@ def main() -> None:
                     for count in counts
                 }
                 _growth(cpu, facts)
+                _calls(plan, kind, size, counts, facts)
                 _memory(plan, kind, size, facts)
     for size in (worlds.SMALL, worlds.LARGE):
         _mixed(100 if is_small else SETTLED, size, 3 if is_small else 7)
@@ -110,6 +114,36 @@ def _growth(cpu: dict[int, list[float]], facts: dict[str, object]) -> None:
     exponents = [math.log10(more / less) for less, more in zip(cpu[least], cpu[most], strict=True)]
     bar = EXPONENT_BAR if least == SETTLED else None
     figure("replay", "growth exponent", exponents, "exponent", bar=bar, n=[least, most], **facts)
+
+
+def _calls(plan: Plan, kind: worlds.Kind, size: int, counts: tuple[int, ...], facts: dict[str, object]) -> None:
+    """Print the exponent with which the number of calls grows; it is the same on every machine."""
+    least, most = counts[-1] // 10, counts[-1]
+    calls = {count: _called(_beginning(plan, count), _operations(count, kind, size)) for count in (least, most)}
+    exponent = math.log10(calls[most] / calls[least])
+    bar = CALLS_BAR if least == SETTLED else None
+    figure("replay", "growth exponent of calls", [exponent], "exponent", bar=bar, n=[least, most], **facts)
+
+
+def _operations(count: int, kind: worlds.Kind, size: int) -> list[Operation]:
+    return cast("list[Operation]", worlds.operations(count, kind, size))
+
+
+def _called(plan: Plan, state: list[Operation]) -> int:
+    """Return how many calls, of Python's functions and of C's, a replay takes."""
+    decide(plan, state)
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        decide(plan, state)
+    finally:
+        sys.setprofile(None)
+    return calls
 
 
 def _memory(plan: Plan, kind: worlds.Kind, size: int, facts: dict[str, object]) -> None:
