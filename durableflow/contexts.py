@@ -24,25 +24,8 @@ if TYPE_CHECKING:
     from durableflow.scope import Scope
 
 
-def entered(
-    frontier: Frontier,
-    node: Node,
-    name: str,
-    path: str,
-    scope: Scope,
-    *,
-    subtype: str = CONTEXT[1],
-    is_replayed: bool = False,
-) -> Steps[Context]:
-    """Come to a context, and start it if it is not there; arguments and errors are those of :class:`Context`."""
-    context = Context(frontier, node, name, path, scope, subtype=subtype, is_replayed=is_replayed)
-    if context.is_new:
-        yield from frontier.settled()
-    return context
-
-
 class Context:
-    """The CONTEXT operation of one attempt of a state, of an item or of a branch; made by :func:`entered`."""
+    """The CONTEXT operation of one attempt of a state, of an item or of a branch; made to be :meth:`entered`."""
 
     __slots__ = ("_frontier", "_kinds", "_name", "_operation", "_scope", "key")
 
@@ -87,10 +70,11 @@ class Context:
                     raise frontier.not_replayable(self._operation, node)
                 frontier.hides()
 
-    @property
-    def is_new(self) -> bool:
-        """Whether it was not there."""
-        return self._operation is None
+    def entered(self) -> Steps[Context]:
+        """Return it; one that was not there begins only when what is recorded has been come past (rule 48)."""
+        if self._operation is None:
+            yield from self._frontier.settled()
+        return self
 
     @property
     def _details(self) -> ContextDetails:

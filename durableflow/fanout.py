@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
 from durableflow import faults, values
 from durableflow import operations as wire
 from durableflow.attempts import open_ids
-from durableflow.contexts import entered
+from durableflow.contexts import Context
 from durableflow.errors import Fault, Origin
 from durableflow.expressions import to_display
 from durableflow.frontier import BRANCHES, LATER, Parked
@@ -27,7 +27,6 @@ from durableflow.scope import Lazy, Mode, Undos
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from durableflow.contexts import Context
     from durableflow.frontier import Branch, Steps
     from durableflow.operations import ErrorObject
     from durableflow.plan import Parallel, States
@@ -97,9 +96,9 @@ def fan_out(
     subtype = "Map" if isinstance(node, Map) else "Parallel"
     if frontier.key(site.attempt_path) not in frontier.operations and isinstance(node, Map):
         yield from _items(walker, node, site)  # a list that is none costs nothing
-    context = yield from entered(
+    context = yield from Context(
         frontier, node, name, site.attempt_path, scope, subtype=subtype, is_replayed=node.is_replayed
-    )
+    ).entered()
     if context.is_answered:
         return _stored(context)
     slots = (yield from _items(walker, node, site)) if isinstance(node, Map) else _branches(node)
@@ -246,9 +245,9 @@ class _Fan:
         inner.flat = None
         name = (yield from self._item_name(slot)) or _slot_name(slot)
         subtype = "MapIteration" if isinstance(self._node, Map) else "ParallelBranch"
-        context = yield from entered(
+        context = yield from Context(
             self._walker.frontier, self._node, name, path, inner, subtype=subtype, is_replayed=self._node.is_replayed
-        )
+        ).entered()
         if context.is_answered:
             return context.result()
         within = context.within(inner)

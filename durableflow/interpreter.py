@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, assert_never, cast
 from durableflow import faults, values
 from durableflow import operations as wire
 from durableflow.attempts import attempts, pause, timed
-from durableflow.contexts import entered
+from durableflow.contexts import Context
 from durableflow.decision import Decision, Failed, Pending, Succeeded
 from durableflow.errors import Fault, Origin, ReplayError, diagnostic
 from durableflow.expressions import EvaluationError, to_display
@@ -67,7 +67,6 @@ from durableflow.walker import Walker, too_large
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from durableflow.contexts import Context
     from durableflow.decision import Completion, Outcome, SchemaCheck, Visit
     from durableflow.expressions import Program
     from durableflow.frontier import Steps
@@ -609,9 +608,9 @@ class Run:
         run: Callable[[Scope, Timeline], Steps[tuple[Record | None, str | None]]],
     ) -> Steps[str | None]:
         is_stored = isinstance(node, Block) and not _is_enclosed(node) and not node.is_replayed
-        context = yield from entered(
+        context = yield from Context(
             self._frontier, node, name, site.attempt_path, site.scope, is_replayed=not is_stored
-        )
+        ).entered()
         if context.is_answered:
             site.timeline.passed(context.key)
             yield from self._walker.finish(node, site, context.result(), context.key)
@@ -683,7 +682,7 @@ class Run:
         world = None
         if self._frontier.key(path) not in self._frontier.operations:
             world = yield from self._inline_world(node, plan, site)  # wrong input costs nothing (rule 58)
-        context = yield from entered(self._frontier, node, name, path, scope)
+        context = yield from Context(self._frontier, node, name, path, scope).entered()
         if context.is_answered:
             return context.result()
         world = world or (yield from self._inline_world(node, plan, site))
@@ -714,7 +713,7 @@ class Run:
 
     def _submitted_once(self, node: WaitForCallback, site: Site, name: str) -> Steps[None]:
         walker, path = self._walker, site.attempt_path
-        context = yield from entered(self._frontier, node, name, path, site.scope, subtype="WaitForCallback")
+        context = yield from Context(self._frontier, node, name, path, site.scope, subtype="WaitForCallback").entered()
         if context.is_answered:
             site.timeline.passed(context.key)
             yield from walker.finish(node, site, context.result(), context.key)

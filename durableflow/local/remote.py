@@ -40,12 +40,13 @@ def emulated(url: str, payload: str, *, seconds: float) -> str:
     """
     import urllib3  # noqa: PLC0415 - it takes a tenth of a second, and few projects have such functions
 
-    pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=seconds))
-    headers = {"Content-Type": "application/json"}
+    timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=seconds)
+    asked: dict[str, Any] = {"body": payload.encode(), "headers": {"Content-Type": "application/json"}}
     try:
-        with pool.request(
-            "POST", url, body=payload.encode(), headers=headers, preload_content=False, redirect=False
-        ) as response:
+        with (
+            urllib3.PoolManager(retries=False, timeout=timeout) as pool,
+            pool.request("POST", url, **asked, preload_content=False, redirect=False) as response,
+        ):
             data = response.read(RESPONSE_MAX_BYTES + 1)
     except urllib3.exceptions.ReadTimeoutError as error:
         raise TimeoutError from error
