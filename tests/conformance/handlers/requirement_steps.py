@@ -29,6 +29,11 @@ def greet_and_tell(payload: str, context: StepContext) -> str:
     return greeting
 
 
+def tell(payload: str, context: StepContext) -> str:
+    context.logger.info("%s", payload)
+    return payload
+
+
 def describe(payload: dict[str, Any]) -> dict[str, Any]:
     return {"user": {"name": payload["name"], "tags": payload["tags"]}, "count": len(payload["tags"])}
 
