@@ -4,8 +4,8 @@
 
 GIVEN is a JSON file: `endpoint`, where the service is; `functions`, the function that answers each requirement, by its id;
 `logs`, a file with what the functions have logged, one `[milliseconds, line]` a line; `folder`, where files may be written.
-Printed is one JSON object: for each requirement its suite, whether it is judged over an asynchronous invoke, whether it is
-optional, the seconds it took, and what is wrong, nothing when it passes. Requirements without a function are left out.
+Printed is one JSON object: `requirements`, the ids of all there are, and `verdicts`, by id what is wrong, `errors`, nothing when
+it passes, and the `seconds` it took. Requirements without a function are not judged.
 
 Everything that decides is the package's own: what is expected is read from it, invoked, polled, answered, matched and
 compared by it. What is different here is where the facts come from:
@@ -75,7 +75,7 @@ class Judge:
     logs: Path
     folder: Path
 
-    def verdict(self, suite: str, id_: str, file: str, function: str) -> dict[str, Any]:
+    def verdict(self, id_: str, file: str, function: str) -> dict[str, Any]:
         began = time.monotonic()
         requirement = yaml.safe_load(Path(file).read_text("utf-8"))
         expected_logs = requirement.pop("ExpectedLogs", ())
@@ -97,14 +97,7 @@ class Judge:
             errors = self.log_errors(expected_logs, invoker.execution_arn, found.placeholders)
         if invoker.execution_arn:
             self.stop(invoker.execution_arn)
-        return {
-            "suite": suite,
-            "is_async": bool(requirement.get("AsyncInvoke")),
-            "is_optional": bool(requirement.get("optional")),
-            "has_logs": bool(expected_logs),
-            "seconds": round(time.monotonic() - began, 1),
-            "errors": errors,
-        }
+        return {"errors": errors, "seconds": round(time.monotonic() - began, 1)}
 
     def log_errors(self, expected: list[Any], arn: str | None, placeholders: dict[str, Any]) -> list[str]:
         context = PlaceholderContext()
@@ -131,25 +124,20 @@ class Judge:
             self.client.stop_durable_execution(DurableExecutionArn=arn)
 
 
+def requirements() -> dict[str, str]:
+    """Return the files of all requirements but those of an SDK's own, by id."""
+    suites = [suite for suite in discover_suites(TESTS_DIR) if suite not in NOT_OURS]
+    return dict(sorted(discover_test_files(TESTS_DIR, suites).items()))
+
+
 def judged(given: dict[str, Any], client: Any) -> dict[str, Any]:
     """Return the verdict on each requirement that a function is given for."""
     judge = Judge(client=client, logs=Path(given["logs"]), folder=Path(given["folder"]))
-    asked = [
-        (suite, id_, file, given["functions"][id_])
-        for suite in discover_suites(TESTS_DIR)
-        if suite not in NOT_OURS
-        for id_, file in discover_test_files(TESTS_DIR, suite).items()
-        if id_ in given["functions"]
-    ]
+    functions = given["functions"]
+    asked = [(id_, file, functions[id_]) for id_, file in requirements().items() if id_ in functions]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         verdicts = pool.map(lambda one: judge.verdict(*one), asked)
-        return {id_: verdict for (_, id_, _, _), verdict in zip(asked, verdicts, strict=True)}
-
-
-def requirements() -> list[str]:
-    """Return the ids of all requirements but those of an SDK's own."""
-    suites = [suite for suite in discover_suites(TESTS_DIR) if suite not in NOT_OURS]
-    return sorted(discover_test_files(TESTS_DIR, suites))
+        return {id_: verdict for (id_, _, _), verdict in zip(asked, verdicts, strict=True)}
 
 
 def main() -> None:
@@ -163,7 +151,7 @@ def main() -> None:
         config=Config(read_timeout=300, retries={"total_max_attempts": 1}, max_pool_connections=2 * AT_ONCE),
     )
     with contextlib.redirect_stdout(io.StringIO()):  # the package tells there how it goes
-        found = {"requirements": requirements(), "verdicts": judged(given, client)}
+        found = {"requirements": list(requirements()), "verdicts": judged(given, client)}
     print(json.dumps(found))
 
 

@@ -6,16 +6,14 @@ It is no dependency of the project.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
-import tempfile
-import venv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from environments import environment_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,15 +28,7 @@ PACKAGES = ("aws-durable-execution-sdk-python-testing==1.4.0", "jsonschema>=4.23
 @pytest.fixture(scope="session")
 def official_python() -> Path:
     """The Python of an environment that holds the testing SDK, and what our handler checks schemas with."""
-    folder = Path(os.environ.get("DURABLEFLOW_ORACLE_VENV") or ROOT / ".venv-oracle")
-    python = folder / "bin" / "python"
-    is_there = [str(python), "-c", "import aws_durable_execution_sdk_python_testing, jsonschema"]
-    with (Path(tempfile.gettempdir()) / "durableflow-oracle.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several pytest processes may need it at once
-        if not python.exists() or subprocess.run(is_there, capture_output=True, check=False).returncode:
-            venv.create(folder, with_pip=True, clear=True)
-            subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    return python
+    return environment_python("oracle", PACKAGES, modules="aws_durable_execution_sdk_python_testing, jsonschema")
 
 
 @pytest.fixture(scope="session")
