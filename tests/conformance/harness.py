@@ -59,7 +59,9 @@ def judged(project: Path, functions: Mapping[str, str], folder: Path) -> dict[st
             file.write(json.dumps([int(time.time() * 1000), line]) + "\n")
 
     context = load_project(project)
-    with Engine(store=None, project=context, env={"CONFORMANCE_FOLDER": str(folder)}, log=log) as engine:
+    with Engine(
+        store=folder / "executions.db", project=context, env={"CONFORMANCE_FOLDER": str(folder)}, log=log
+    ) as engine:
         for file in context.workflows.values():
             engine.register(compile_file(file, context.folder, context), file.parent)
         given = folder / "given.json"
