@@ -116,7 +116,7 @@ def is_too_large_to_store(event: str, context: DurableContext) -> int:
 def dies_in_its_step(event: str, context: DurableContext) -> str:
     arn = context.execution_context.durable_execution_arn
     # A retry is another process: what it has to know of the first one is in a file.
-    mark = Path(os.environ["MARKS"], blake2b(arn.encode(), digest_size=16).hexdigest())
+    mark = Path(os.environ["CONFORMANCE_FOLDER"], blake2b(arn.encode(), digest_size=16).hexdigest())
 
     def die_at_first(_: StepContext) -> str:
         if not mark.exists():
