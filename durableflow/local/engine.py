@@ -160,6 +160,7 @@ class _Owner:
         """Listen for AWS clients, see `Engine.serve`."""
         if self._server is None:
             self._server = Server(self._asked_over_http, port=port)
+            self._take_up()
         return self._server
 
     def _ended(self, job_id: str, end: End) -> None:
@@ -213,6 +214,10 @@ class _Owner:
     def register(self, plan: Plan, folder: Path, env: Mapping[str, str]) -> None:
         """Make a workflow a function, and take up its executions that sleep for want of it."""
         self._targets.register(plan, folder, env)
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Go on with the executions of the functions that there are by now."""
         self.service.recover()
         # Not before: what only sleeps for want of its function has something to do, and time would pass it by.
         self._may_skip = True
@@ -437,7 +442,9 @@ class Engine:
                 return
 
     def serve(self, port: int = 0) -> Server:
-        """Listen for AWS clients on this machine until the engine is closed.
+        """Listen for AWS clients on this machine until the engine is closed, and go on with what was left behind.
+
+        What is to be registered is registered before. Functions of the project file need not be.
 
         Args:
             port: to listen on; 0 takes a free one. Of a second call it means nothing: the first one counts.

@@ -337,6 +337,23 @@ def test_executions_of_workflows_that_nobody_registers_sleep_on(folder: Path) ->
         assert engine.wait(arn, DEADLINE)["Status"] == "SUCCEEDED"
 
 
+def test_functions_of_the_project_go_on_when_they_are_served_and_nothing_is_registered(folder: Path) -> None:
+    states = """
+        - {name: work, type: step, handler: "handlers:slow"}
+        - {name: pause, type: wait, duration: 1d}
+    """
+    workflow(folder, "shipping", states)
+    with opened(folder) as engine:
+        arn = engine.start("parcels:live", "{}", "o1")
+        eventually((folder / "pid").exists)
+        engine.close(drain_seconds=0)
+    (folder / "go").write_text("")
+    with opened(folder, skip_time=True) as engine:
+        assert engine.wait(arn, 0.3)["Status"] == "RUNNING", "whoever only looks sets nothing going"
+        engine.serve()
+        assert engine.wait(arn, DEADLINE)["Status"] == "SUCCEEDED"
+
+
 def test_a_child_goes_on_with_its_parent(folder: Path) -> None:
     workflow(folder, "order", '- {name: ship, type: invoke, function: "parcels:live", payload: {id: 7}}')
     with opened(folder, "order") as engine:
