@@ -254,7 +254,7 @@ class Run:
         for catcher in plan.catch:
             site = Site(inner, plan.name, scope.prefix + plan.name, timeline)
             if (yield from self._catches(catcher, fault, site)):
-                record = Record("caught", timeline=timeline)
+                record = Record("caught", NULL, timeline)
                 yield from self._handle(catcher, site, record)
                 return record
         raise fault
@@ -304,7 +304,7 @@ class Run:
                             state=node.name, attempt=1
                         ) from error
                     if not is_wanted:
-                        scope.records[node.name] = Record("skipped", timeline=timeline)
+                        scope.records[node.name] = Record("skipped", NULL, timeline)
                         position += 1
                         continue
                 if visit > VISITS_MAX:
@@ -400,14 +400,14 @@ class Run:
             try:
                 if not (yield from self._catches(catcher, fault, handler)):
                     continue
-                record = Record("caught", timeline=site.timeline, error=error)
+                record = Record("caught", NULL, site.timeline, error=error)
                 scope.records[node.name] = record
                 yield from self._handle(catcher, handler, record)
             except Fault as raised:
                 # Of the catcher's own templates; what its states raise says itself where it comes from.
                 raise raised if raised.origin.state else raised.having(state=node.name, attempt=site.attempt) from None
             return catcher.next
-        scope.records[node.name] = Record("failed", timeline=site.timeline, error=error)
+        scope.records[node.name] = Record("failed", NULL, site.timeline, error=error)
         raise fault
 
     def _catches(self, catcher: Catcher, fault: Fault, site: Site) -> Steps[bool]:
@@ -450,7 +450,7 @@ class Run:
             yield from self._states(node.finally_, site.scope.reserved(error), site.timeline)
         except Fault as raised:
             error = faults.error_value(raised)
-            site.scope.records[node.name] = Record("failed", timeline=site.timeline, error=error)
+            site.scope.records[node.name] = Record("failed", NULL, site.timeline, error=error)
             raise
         if leaving is not None:
             raise leaving
