@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn, assert_never, cast
+from typing import TYPE_CHECKING, Final, NoReturn, assert_never
 
 from durableflow import faults, values
 from durableflow import operations as wire
@@ -277,7 +277,7 @@ class Run:
 
     # A list of states ------------------------------------------------------------------------------------------------
 
-    def _states(  # noqa: C901, PLR0912, PLR0915 - one loop, in line: every state of a replay comes by here
+    def _states(  # noqa: C901, PLR0912 - one loop, in line: every state of a replay comes by here
         self, states: States, scope: Scope, timeline: Timeline
     ) -> Steps[Record | None]:
         """Run a list of states; return the record of the last one that ran and was not skipped."""
@@ -314,12 +314,11 @@ class Run:
                 target, fault = None, None
                 try:
                     # Most states are one of these two, and telling the types apart is not free.
-                    kind = node.__class__
                     steps: Steps[str | None]
-                    if kind is Step:
-                        steps = work(walker, cast("Step", node), site)
-                    elif kind is Invoke:
-                        steps = invoke(walker, cast("Invoke", node), site)
+                    if type(node) is Step:
+                        steps = work(walker, node, site)
+                    elif type(node) is Invoke:
+                        steps = invoke(walker, node, site)
                     else:
                         steps = self._visit(node, site)
                     # What is on record has no steps any more.

@@ -68,9 +68,7 @@ class Lazy:
 
     __slots__ = ("_load", "text", "value")
 
-    def __init__(
-        self, value: Json = None, text: str | None = None, load: Callable[[Json], str] | None = None
-    ) -> None:
+    def __init__(self, value: Json = None, text: str | None = None, load: Callable[[Json], str] | None = None) -> None:
         self.value = value
         self.text = text
         self._load = load
