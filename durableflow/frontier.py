@@ -83,6 +83,8 @@ _TYPE_WORDS: Final = {
     "CHAINED_INVOKE": "Invoke",
 }
 OPEN_DIGITS: Final = 8
+_FROZEN: Final = Mode.FROZEN
+"""By a name of its own where every operation of a replay comes by: an enum looks its members up."""
 _HELPERS: Final = (":backoff", ":timeout", ":timed_out")
 _ITERATION_END: Final = re.compile(r"\}/")
 _HINT: Final = (
@@ -377,7 +379,7 @@ class Frontier:
             raise self._not_that(operation, kinds, name, node)
         # A context that was cut off is walked: what had completed in it may have to be undone. A callback has been
         # come past once it is started; it is its answer that is waited for.
-        if kinds[0] not in ("CONTEXT", "CALLBACK"):
+        if scope.mode is _FROZEN and kinds[0] not in ("CONTEXT", "CALLBACK"):
             self.park(key, scope)
         return operation
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn, assert_never, cast
+from typing import TYPE_CHECKING, Final, NoReturn, assert_never
 
 from durableflow import faults, values
 from durableflow import operations as wire
@@ -254,7 +254,7 @@ class Run:
         for catcher in plan.catch:
             site = Site(inner, plan.name, scope.prefix + plan.name, timeline)
             if (yield from self._catches(catcher, fault, site)):
-                record = Record("caught", timeline=timeline)
+                record = Record("caught", NULL, timeline)
                 yield from self._handle(catcher, site, record)
                 return record
         raise fault
@@ -277,7 +277,7 @@ class Run:
 
     # A list of states ------------------------------------------------------------------------------------------------
 
-    def _states(  # noqa: C901, PLR0912, PLR0915 - one loop, in line: every state of a replay comes by here
+    def _states(  # noqa: C901, PLR0912 - one loop, in line: every state of a replay comes by here
         self, states: States, scope: Scope, timeline: Timeline
     ) -> Steps[Record | None]:
         """Run a list of states; return the record of the last one that ran and was not skipped."""
@@ -304,7 +304,7 @@ class Run:
                             state=node.name, attempt=1
                         ) from error
                     if not is_wanted:
-                        scope.records[node.name] = Record("skipped", timeline=timeline)
+                        scope.records[node.name] = Record("skipped", NULL, timeline)
                         position += 1
                         continue
                 if visit > VISITS_MAX:
@@ -314,12 +314,11 @@ class Run:
                 target, fault = None, None
                 try:
                     # Most states are one of these two, and telling the types apart is not free.
-                    kind = node.__class__
                     steps: Steps[str | None]
-                    if kind is Step:
-                        steps = work(walker, cast("Step", node), site)
-                    elif kind is Invoke:
-                        steps = invoke(walker, cast("Invoke", node), site)
+                    if type(node) is Step:
+                        steps = work(walker, node, site)
+                    elif type(node) is Invoke:
+                        steps = invoke(walker, node, site)
                     else:
                         steps = self._visit(node, site)
                     # What is on record has no steps any more.
@@ -400,14 +399,14 @@ class Run:
             try:
                 if not (yield from self._catches(catcher, fault, handler)):
                     continue
-                record = Record("caught", timeline=site.timeline, error=error)
+                record = Record("caught", NULL, site.timeline, error=error)
                 scope.records[node.name] = record
                 yield from self._handle(catcher, handler, record)
             except Fault as raised:
                 # Of the catcher's own templates; what its states raise says itself where it comes from.
                 raise raised if raised.origin.state else raised.having(state=node.name, attempt=site.attempt) from None
             return catcher.next
-        scope.records[node.name] = Record("failed", timeline=site.timeline, error=error)
+        scope.records[node.name] = Record("failed", NULL, site.timeline, error=error)
         raise fault
 
     def _catches(self, catcher: Catcher, fault: Fault, site: Site) -> Steps[bool]:
@@ -450,7 +449,7 @@ class Run:
             yield from self._states(node.finally_, site.scope.reserved(error), site.timeline)
         except Fault as raised:
             error = faults.error_value(raised)
-            site.scope.records[node.name] = Record("failed", timeline=site.timeline, error=error)
+            site.scope.records[node.name] = Record("failed", NULL, site.timeline, error=error)
             raise
         if leaving is not None:
             raise leaving

@@ -211,7 +211,7 @@ def _work_over(walker: Walker, node: Work, site: Site, key: str, details: StepDe
     site.attempt = details.get("Attempt", 1) or 1
     if node.assign:
         site.renew()
-    result = Lazy(text=details["Result"], load=walker.load) if "Result" in details else NULL
+    result = Lazy(None, details["Result"], walker.load) if "Result" in details else NULL
     return walker.keep(node, site, result, key)
 
 

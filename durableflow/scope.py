@@ -62,13 +62,13 @@ class Lazy:
         value: the value, when it is known.
         text: else its recorded text; None as soon as the value is known.
         load: gives the text that a pointer is to, where the recorded text may be one.
+
+    One is made for nearly every state of a replay: by position, since CPython 3.11 takes twice as long with keywords.
     """
 
     __slots__ = ("_load", "text", "value")
 
-    def __init__(
-        self, value: Json = None, *, text: str | None = None, load: Callable[[Json], str] | None = None
-    ) -> None:
+    def __init__(self, value: Json = None, text: str | None = None, load: Callable[[Json], str] | None = None) -> None:
         self.value = value
         self.text = text
         self._load = load
@@ -165,10 +165,13 @@ class Record(View):
     Args:
         status: `succeeded`, `skipped`, `caught` or `failed`.
         result: the projected result.
-        error: for `caught` and `failed`.
+        timeline: of the branch, as far as it has come.
         operation: the id of the state's own operation, or None when it has none; then both times are `context.now`
             after it.
         more: the other members of a map or parallel: `failures` and `summary`.
+        error: for `caught` and `failed`.
+
+    Made by position where a replay comes by, as a :class:`Lazy` is.
     """
 
     __slots__ = ("_operation", "_position", "_timeline", "error", "more", "result", "status")
@@ -176,12 +179,11 @@ class Record(View):
     def __init__(
         self,
         status: str,
-        result: Lazy = NULL,
-        *,
+        result: Lazy,
         timeline: Timeline,
-        error: Json = None,
         operation: str | None = None,
         more: Object | None = None,
+        error: Json = None,
     ) -> None:
         self.status = status
         self.result = result

@@ -121,9 +121,7 @@ class Walker:
     ) -> Steps[None]:
         """Project a raw result, check it, record the state as succeeded, and assign (rule 7)."""
         if node.output is None and node.result_schema is None and not node.assign:
-            site.scope.records[node.name] = Record(
-                "succeeded", raw, timeline=site.timeline, operation=operation, more=more
-            )
+            site.scope.records[node.name] = Record("succeeded", raw, site.timeline, operation, more)
             return _NOTHING
         # What follows an operation is evaluated on every replay, what came before it only once: so they do not share
         # a budget, or a limit could trip in one invocation and not in another.
@@ -143,9 +141,7 @@ class Walker:
         self, node: Node, site: Site, result: Lazy, operation: str | None = None, more: Object | None = None
     ) -> Steps[None]:
         """Record a state as succeeded with its projected result, and assign."""
-        site.scope.records[node.name] = Record(
-            "succeeded", result, timeline=site.timeline, operation=operation, more=more
-        )
+        site.scope.records[node.name] = Record("succeeded", result, site.timeline, operation, more)
         return self._assigned(node, site, result) if node.assign else _NOTHING
 
     def _assigned(self, node: Node, site: Site, result: Lazy) -> Steps[None]:

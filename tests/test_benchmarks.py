@@ -29,6 +29,7 @@ def test_a_benchmark_prints_figures(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["replay", "invocation", "chained_invokes", "checkpoints"])
 def test_a_benchmark_holds_its_bars(name: str) -> None:
