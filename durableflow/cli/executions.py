@@ -1,4 +1,4 @@
-"""The `executions` commands: what is, and was, running here."""
+"""The `executions` commands: what is, and was, running, here or elsewhere."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from durableflow import values
-from durableflow.cli import callback, console, loading, stores
+from durableflow.cli import callback, console, loading, places, stores
 from durableflow.cli.progress import Board, elapsed
-from durableflow.local.engine import Engine
 from durableflow.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
-    from durableflow.local.service import Service
+    from durableflow.cli.places import Place, Where
 
-PAGE: Final = 1000
 STATUSES: Final = ("RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED")
 
 
 @click.group("executions")
 def executions_command() -> None:
-    """List, show and stop the executions of this machine."""
+    """List, show and stop executions, here, at a service or on AWS."""
 
 
 @executions_command.command("list")
@@ -34,15 +31,19 @@ def executions_command() -> None:
 @click.option(
     "--limit", type=click.IntRange(0), default=20, show_default=True, help="How many, newest first; 0 for all."
 )
-@stores.store_option
-@stores.project_option
+@places.function_option
+@places.where_options
 @stores.json_option
-def list_command(
-    status: tuple[str, ...], limit: int, store: Path | None, project: Path | None, *, as_json: bool
-) -> None:
+def list_command(status: tuple[str, ...], limit: int, function: str | None, *, where: Where, as_json: bool) -> None:
     """List executions, newest first."""
-    with stores.reader(stores.place_of(store, project)) as service:
-        found = list(_listed(service, status, limit))
+    with places.opened(where) as place:
+        where.show_aws(
+            "list_durable_executions_by_function",
+            FunctionName=function or "FUNCTION",
+            Statuses=status,
+            MaxItems=limit or None,
+        )
+        found = [_item(each) for each in place.executions(function=function, statuses=status, limit=limit)]
     if as_json:
         console.emit(json.dumps({"executions": found}, indent=2, ensure_ascii=False))
         return
@@ -56,31 +57,32 @@ def list_command(
 
 @executions_command.command("show")
 @click.argument("execution")
-@stores.store_option
-@stores.project_option
+@places.function_option
+@places.where_options
 @stores.json_option
-def show_command(execution: str, store: Path | None, project: Path | None, *, as_json: bool) -> None:
+def show_command(execution: str, function: str | None, *, where: Where, as_json: bool) -> None:
     """Show EXECUTION (a name, an ARN or a callback's id): its input, its states, what it waits for, its result."""
-    place = stores.place_of(store, project)
-    with stores.reader(place) as service:
-        arn = stores.arn_of(service, execution)
-        found = service.get_durable_execution(DurableExecutionArn=arn)
-        meter = service.meter(DurableExecutionArn=arn)
-        events = list(_events(service, arn))
-        waiting = service.callbacks(DurableExecutionArn=arn, WithChildren=True)
+    with places.opened(where) as place:
+        arn = place.arn_of(execution, function=function)
+        where.show_aws("get_durable_execution", DurableExecutionArn=arn)
+        found = place.ask("get_durable_execution", DurableExecutionArn=arn)
+        events = list(place.events(arn))
+        meter = place.meter(arn, events)
+        waiting = place.callbacks(arn)
+        words = place.words()
     if as_json:
         facts = {**_facts(found, meter), "callbacks": [callback.to_json(each) for each in waiting]}
         console.emit(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     console.emit(f"{shown(found['DurableExecutionName'])}  {found['Status']}")
-    console.emit(f"  arn      {arn}")
+    console.emit(f"  arn      {shown(arn)}")
     console.emit(f"  started  {_moment(found['StartTimestamp'])}")
     if found.get("EndTimestamp"):
         console.emit(f"  ended    {_moment(found['EndTimestamp'])}")
     operations, invocations = (console.counted(meter[noun], noun) for noun in ("operations", "invocations"))
-    counted = f"{operations} ({meter['metered']:,} metered), {invocations}"
-    console.emit(f"  took     {counted}")
-    if meter["failures"]:
+    metered = f" ({meter['metered']:,} metered)" if "metered" in meter else ""
+    console.emit(f"  took     {operations}{metered}, {invocations}")
+    if meter.get("failures"):
         console.emit(f"  trouble  the last {console.counted(meter['failures'], 'invocations')} failed")
     board = Board()
     lines = [line for event in events if (line := board.take(event))]
@@ -88,7 +90,7 @@ def show_command(execution: str, store: Path | None, project: Path | None, *, as
         console.emit(f"  {line}")
     for each in waiting:
         console.emit(f"  waits for callback '{shown(each['Name'])}'; answer it with:")
-        console.emit(f"    {callback.command(each, place)}")
+        console.emit(f"    {callback.command(each, words)}")
     for label, member in (("input", "InputPayload"), ("result", "Result")):
         if found.get(member) is not None:
             console.emit(f"  {label}")
@@ -99,73 +101,69 @@ def show_command(execution: str, store: Path | None, project: Path | None, *, as
 
 @executions_command.command("history")
 @click.argument("execution")
-@stores.store_option
-@stores.project_option
+@click.option("--follow", is_flag=True, help="Go on with what happens, until the execution ends.")
+@places.function_option
+@places.where_options
 @stores.json_option
-def history_command(execution: str, store: Path | None, project: Path | None, *, as_json: bool) -> None:
+def history_command(execution: str, function: str | None, *, follow: bool, where: Where, as_json: bool) -> None:
     """Show the history of EXECUTION (a name, an ARN or a callback's id), event by event."""
-    with stores.reader(stores.place_of(store, project)) as service:
-        events = list(_events(service, stores.arn_of(service, execution)))
+    with places.opened(where) as place:
+        arn = place.arn_of(execution, function=function)
+        where.show_aws("get_durable_execution_history", DurableExecutionArn=arn, IncludeExecutionData=True)
+        if follow:
+            _follow(place, arn, as_json=as_json)
+            return
+        events = list(place.events(arn))
     if as_json:
         console.emit(json.dumps({"Events": events}, indent=2, ensure_ascii=False))
         return
-    rows = [("ID", "TIME", "EVENT", "NAME")]
-    rows += [
-        (str(e["EventId"]), _moment(e["EventTimestamp"]), e["EventType"], shown(str(e.get("Name") or "")))
-        for e in events
-    ]
-    _table(rows)
+    _table([_HEADS, *map(_cells, events)])
+
+
+def _follow(place: Place, arn: str, *, as_json: bool) -> None:
+    """Write each event as it comes: as a row, or as a line of JSON."""
+    # Names are last, so that no column has to be as wide as what is yet to come.
+    widths = (4, len("2000-01-01 00:00:00Z"), len("ChainedInvokeSucceeded"))
+    if not as_json:
+        console.emit(_row(_HEADS, widths))
+    for event in place.follow(arn):
+        console.emit(json.dumps(event, ensure_ascii=False) if as_json else _row(_cells(event), widths))
+
+
+_HEADS: Final = ("ID", "TIME", "EVENT", "NAME")
+
+
+def _cells(event: Mapping[str, Any]) -> tuple[str, ...]:
+    moment, kind = _moment(event["EventTimestamp"]), event["EventType"]
+    return str(event["EventId"]), moment, kind, str(event.get("Name") or "")
 
 
 @executions_command.command("stop")
 @click.argument("execution")
 @click.option("--message", default="Execution stopped by user request.", show_default=True, help="Why.")
-@stores.store_option
-@stores.project_option
+@places.function_option
+@places.where_options
 @stores.json_option
-def stop_command(execution: str, message: str, store: Path | None, project: Path | None, *, as_json: bool) -> None:
+def stop_command(execution: str, message: str, function: str | None, *, where: Where, as_json: bool) -> None:
     """Stop EXECUTION (a name, an ARN or a callback's id) for good: nothing of it runs any more, not even its catch."""
-    place = stores.place_of(store, project)
-    with stores.reader(place) as service:
-        arn = stores.arn_of(service, execution)
-    with Engine(store=place) as engine:
-        engine.stop(arn, {"ErrorType": "States.Stopped", "ErrorMessage": message})
-        found = engine.describe(arn)
+    error = {"ErrorType": "States.Stopped", "ErrorMessage": message}
+    _act("stop_durable_execution", execution, function, where, as_json=as_json, Error=error)
+
+
+def _act(operation: str, execution: str, function: str | None, where: Where, *, as_json: bool, **members: Any) -> None:
+    """Have something done to an execution, and say how it is then."""
+    with places.opened(where) as place:
+        arn = place.arn_of(execution, function=function)
+        where.show_aws(operation, DurableExecutionArn=arn, **members)
+        place.ask(operation, DurableExecutionArn=arn, **members)
+        found = place.ask("get_durable_execution", DurableExecutionArn=arn)
     if as_json:
         console.emit(json.dumps({"executionArn": arn, "status": found["Status"]}, indent=2))
         return
     console.emit(f"{shown(found['DurableExecutionName'])}  {found['Status']}")
 
 
-def _listed(service: Service, statuses: tuple[str, ...], limit: int) -> Iterator[dict[str, Any]]:
-    marker, left = None, limit or None
-    while True:
-        count = PAGE if left is None else min(PAGE, left)
-        reply = service.list_executions(Statuses=statuses, Marker=marker, MaxItems=count)
-        for item in reply["DurableExecutions"]:
-            yield {
-                "name": item["DurableExecutionName"],
-                "executionArn": item["DurableExecutionArn"],
-                "workflow": loading.workflow_of(item),
-                "status": item["Status"],
-                "started": item["StartTimestamp"],
-                "ended": item.get("EndTimestamp"),
-            }
-        marker = reply.get("NextMarker")
-        if left is not None:
-            left -= len(reply["DurableExecutions"])
-        if not marker or left == 0:
-            return
-
-
-def _events(service: Service, arn: str) -> Iterator[Mapping[str, Any]]:
-    after = 0
-    while events := service.events(DurableExecutionArn=arn, After=after):
-        yield from events
-        after = events[-1]["EventId"]
-
-
-def _facts(found: Mapping[str, Any], meter: Mapping[str, int]) -> dict[str, Any]:
+def _item(found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": found["DurableExecutionName"],
         "executionArn": found["DurableExecutionArn"],
@@ -173,6 +171,12 @@ def _facts(found: Mapping[str, Any], meter: Mapping[str, int]) -> dict[str, Any]
         "status": found["Status"],
         "started": found["StartTimestamp"],
         "ended": found.get("EndTimestamp"),
+    }
+
+
+def _facts(found: Mapping[str, Any], meter: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        **_item(found),
         "input": _value(found.get("InputPayload")),
         "output": _value(found.get("Result")),
         "error": found.get("Error"),
@@ -207,5 +211,9 @@ def _took(execution: Mapping[str, Any]) -> str:
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(shown(row[column])) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        cells = (shown(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
-        console.emit("  ".join(cells).rstrip())
+        console.emit(_row(row, widths))
+
+
+def _row(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [shown(cell).ljust(width) for cell, width in zip(row, widths, strict=False)]
+    return "  ".join([*cells, *map(shown, row[len(widths) :])]).rstrip()

@@ -244,7 +244,7 @@ class _Asking:
         if self.place is None:
             state = callback["Name"].rpartition("/")[2]
             return f"its store is in memory, so only --callback {shown(state)}=JSON can answer it"
-        return f"answer it with: {command(callback, self.place)}"
+        return f"answer it with: {command(callback, stores.words(self.place))}"
 
 
 def default_store(loaded: Loaded) -> Path:

@@ -397,6 +397,18 @@ class Engine:
         else:
             backend.ask("register", {"plan": plan.to_json(), "folder": str(folder), "env": self._env})
 
+    def ask(self, operation: str, /, **members: Any) -> Any:
+        """Have an operation of the service done and return its reply, see `Service`.
+
+        Args:
+            operation: of those that an owner serves.
+            members: by the API's names.
+
+        Raises:
+            ServiceError: it is refused.
+        """
+        return self._ask(operation, **members)
+
     def register(self, plan: Plan, folder: Path) -> None:
         """Make a workflow a function of its name, and take up its executions that were left behind.
 

@@ -112,6 +112,24 @@ def lock_file(store: Path) -> Path:
     return store.with_name(store.name + LOCK_SUFFIX)
 
 
+def is_owned(store: Path) -> bool:
+    """Say whether a process has the lock of a store, without taking it."""
+    try:
+        descriptor = os.open(lock_file(store), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        # Shared: those who ask at the same time do not see each other, and an owner to be tries again.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def address_of_owner(store: Path) -> Address | None:
     """Return where the owner of a store listens, or None while it does not say.
 
