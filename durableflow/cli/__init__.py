@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "validate": ("validate", "Report every problem of workflow and project files."),
     "run": ("run", "Run a workflow here, durably."),
+    "invoke": ("invoke", "Call a function by its name, here, at a service or on AWS."),
     "replay": ("replay", "Replay a recorded execution against a workflow file."),
-    "executions": ("executions", "List, show and stop the executions of this machine."),
+    "executions": ("executions", "List, show and stop executions, here, at a service or on AWS."),
     "callback": ("callback", "Answer the callbacks that executions wait for."),
     "graph": ("project", "Draw a workflow as Mermaid or Graphviz text."),
     "compile": ("project", "Compile workflows into the plan.json that Lambda runs."),

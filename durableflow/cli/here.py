@@ -130,7 +130,7 @@ class Here:
             of_execution = (each["DurableExecutionName"] for each in service.callbacks())
             if asked.startswith("arn:") or asked in of_execution:
                 found = service.callbacks(DurableExecutionArn=stores.arn_of(service, asked, function))
-        return places.the_one(asked, found, known=service.callbacks())
+        return places.the_one(asked, found, known=service.callbacks(), place=self.name)
 
     def callback(self, callback_id: str) -> Mapping[str, Any] | None:
         """Return what is known of a callback."""

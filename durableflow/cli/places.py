@@ -236,20 +236,21 @@ def opened(where: Where) -> Generator[Place]:
             yield here
 
 
-def the_one(asked: str, found: Sequence[Mapping[str, Any]], *, known: Sequence[Mapping[str, Any]]) -> str:
+def the_one(asked: str, found: Sequence[Mapping[str, Any]], *, known: Sequence[Mapping[str, Any]], place: str) -> str:
     """Return the id of the one callback that was found.
 
     Args:
         asked: what was looked for.
         found: what was found.
         known: every open callback.
+        place: what messages call it.
 
     Raises:
         UsageError: DF780, none was.
         Ended: several were.
     """
     if not found:
-        console.usage("DF780", f"no callback '{shown(asked)}' is open here", _hint(known))
+        console.usage("DF780", f"no callback '{shown(asked)}' is open {place}", _hint(known, place))
     if len(found) > 1:
         console.tell(f"{len(found)} open callbacks are called '{shown(asked)}':")
         for each in found[:_SHOWN_MAX]:
@@ -265,8 +266,8 @@ def the_one(asked: str, found: Sequence[Mapping[str, Any]], *, known: Sequence[M
 _SHOWN_MAX: Final = 20
 
 
-def _hint(found: Sequence[Mapping[str, Any]]) -> str:
+def _hint(found: Sequence[Mapping[str, Any]], place: str) -> str:
     if not found:
-        return "no execution here waits for a callback"
+        return f"no execution {place} waits for a callback"
     known = [f"'{shown(each['Name'])}' of execution '{each['DurableExecutionName']}'" for each in found[:5]]
     return f"open: {', '.join(known)}{' and others' if len(found) > len(known) else ''}"

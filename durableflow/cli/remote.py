@@ -297,7 +297,7 @@ class There:
             for each in known
             if is_called or asked in {each["CallbackId"], each["Name"], each["Name"].rpartition("/")[2]}
         ]
-        return places.the_one(asked, found, known=known)
+        return places.the_one(asked, found, known=known, place=self.name)
 
     def callback(self, callback_id: str) -> Mapping[str, Any] | None:  # noqa: ARG002 - as Place has it
         """Return None: the API tells nothing of a callback."""

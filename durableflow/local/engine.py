@@ -21,7 +21,15 @@ from durableflow.errors import UsageError, diagnostic
 from durableflow.local.clock import Clock, SkipClock, SystemClock
 from durableflow.local.http import Server
 from durableflow.local.jobs import SIZE_MAX_BYTES
-from durableflow.local.owner import Address, Control, OwnerGoneError, Remote, StoreLock, address_of_owner
+from durableflow.local.owner import (
+    REQUEST_SECONDS,
+    Address,
+    Control,
+    OwnerGoneError,
+    Remote,
+    StoreLock,
+    address_of_owner,
+)
 from durableflow.local.service import Limits, Service
 from durableflow.local.store import open_store
 from durableflow.local.targets import Targets
@@ -428,8 +436,21 @@ class Engine:
 
         Raises:
             ServiceError: it is refused.
+            UsageError: DF761, the owner went away while it called a function: whether it did is not known.
         """
-        return self._ask(operation, **members)
+        backend = self._backend
+        if members.get("InvocationType") != "RequestResponse" or isinstance(backend, _Owner):
+            return self._ask(operation, **members)
+        try:
+            return backend.ask(operation, members, seconds=Limits().invoke_seconds + REQUEST_SECONDS)
+        except OwnerGoneError as error:
+            raise UsageError(
+                diagnostic(
+                    "DF761",
+                    f"process {backend.address.pid}, which called the function, went away",
+                    hint="whether it has been called is not known; call it again if it may be called twice",
+                )
+            ) from error
 
     def register(self, plan: Plan, folder: Path) -> None:
         """Make a workflow a function of its name, and take up its executions that were left behind.
