@@ -228,7 +228,8 @@ def opened(where: Where) -> Generator[Place]:
     if where.is_remote:
         from durableflow.cli.remote import There  # noqa: PLC0415
 
-        yield There(endpoint_url=where.endpoint_url, profile=where.profile, region=where.region)
+        with There(endpoint_url=where.endpoint_url, profile=where.profile, region=where.region) as there:
+            yield there
     else:
         from durableflow.cli.here import Here  # noqa: PLC0415
 

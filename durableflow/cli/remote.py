@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 from urllib.parse import urlsplit
 
 from durableflow.cli import console, places
@@ -20,6 +20,7 @@ from durableflow.source import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
 
 CONNECT_SECONDS: Final = 5
 READ_SECONDS: Final = 60
@@ -62,6 +63,17 @@ class There:
         self._made: dict[bool, Any] = {}
         self._client_of = client or self._client
         self.name = f"at {shown(self._address())}"
+
+    def __enter__(self) -> Self:
+        """Return the place."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        for client in self._made.values():
+            client.close()
 
     def _address(self) -> str:
         if self._endpoint_url is not None:
