@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durableflow.cli import console, places, stores
+from durableflow.cli.completion import complete_executions
 from durableflow.cli.given import json_text
 from durableflow.operations import STEP_RESULT_MAX_BYTES
 from durableflow.source import shown
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 _callback_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument("callback")
 _execution_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--execution", metavar="NAME", help="Only callbacks of this execution: its name or ARN."
+    "--execution",
+    metavar="NAME",
+    shell_complete=complete_executions,
+    help="Only callbacks of this execution: its name or ARN.",
 )
 
 

@@ -10,15 +10,21 @@ import click
 
 from durableflow import values
 from durableflow.cli import callback, console, loading, places, stores
+from durableflow.cli.completion import complete_executions
 from durableflow.cli.progress import Board, elapsed
 from durableflow.source import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from durableflow.cli.places import Place, Where
 
 STATUSES: Final = ("RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED")
+
+
+_execution_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument(
+    "execution", shell_complete=complete_executions
+)
 
 
 @click.group("executions")
@@ -56,7 +62,7 @@ def list_command(status: tuple[str, ...], limit: int, function: str | None, *, w
 
 
 @executions_command.command("show")
-@click.argument("execution")
+@_execution_argument
 @places.function_option
 @places.where_options
 @stores.json_option
@@ -100,7 +106,7 @@ def show_command(execution: str, function: str | None, *, where: Where, as_json:
 
 
 @executions_command.command("history")
-@click.argument("execution")
+@_execution_argument
 @click.option("--follow", is_flag=True, help="Go on with what happens, until the execution ends.")
 @places.function_option
 @places.where_options
@@ -139,7 +145,7 @@ def _cells(event: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @executions_command.command("stop")
-@click.argument("execution")
+@_execution_argument
 @click.option("--message", default="Execution stopped by user request.", show_default=True, help="Why.")
 @places.function_option
 @places.where_options

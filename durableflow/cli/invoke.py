@@ -12,6 +12,7 @@ import click
 
 from durableflow import values
 from durableflow.cli import console, loading, places, stores
+from durableflow.cli.completion import complete_functions
 from durableflow.cli.given import json_text
 from durableflow.cli.interrupts import Left, interruptible
 from durableflow.cli.progress import progress
@@ -34,7 +35,7 @@ _TYPES: Final = {"sync": "RequestResponse", "event": "Event", "dry-run": "DryRun
 
 
 @click.command("invoke")
-@click.argument("function")
+@click.argument("function", shell_complete=complete_functions)
 @click.option(
     "--input", "given", metavar="JSON", help="The input: JSON, @FILE, or - for standard input; {} without it."
 )
