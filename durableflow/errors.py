@@ -218,6 +218,7 @@ CODES: dict[str, Code] = {
     "DF785": Code(severity="error", title="no region of AWS"),
     "DF786": Code(severity="error", title="AWS does not allow it"),
     "DF787": Code(severity="error", title="an address that is none of a service"),
+    "DF788": Code(severity="error", title="a service that has no such operation"),
     "DF790": Code(severity="error", title="a folder that is in use"),
     "DF791": Code(severity="error", title="workflows that one plan cannot hold together"),
     "DF792": Code(severity="error", title="an environment value that is not NAME=VALUE"),

@@ -179,6 +179,7 @@ def test_what_is_recorded_there_replays_here(there: Shell) -> None:
         (["executions", "show", "nothing"], 2, "DF796 there is no execution 'nothing' at http"),
         (["executions", "list", "--function", "nothing"], 2, "DF721"),
         (["callback", "succeed", "QUJD"], 2, "DF721"),
+        (["logs", "arn:aws:lambda:x"], 2, "DF7"),
         (["executions", "list", "--region", "eu-west-1", "--project", "."], 2, "DF797"),
     ],
 )
@@ -256,14 +257,14 @@ def test_no_key_of_the_user_goes_to_an_address_of_this_machine(monkeypatch: pyte
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
     with There(endpoint_url="http://localhost:1") as here, There(region="eu-west-1") as aws:
-        credentials = here._client_for(is_patient=False)._request_signer._credentials
+        credentials = here._client_for("lambda")._request_signer._credentials
         assert (credentials.access_key, credentials.token) == ("durableflow", None)
-        assert aws._client_for(is_patient=False)._request_signer._credentials.access_key == "mine"
+        assert aws._client_for("lambda")._request_signer._credentials.access_key == "mine"
 
 
 def test_only_an_invocation_is_waited_for_long_and_it_is_asked_once() -> None:
     with There(endpoint_url="http://localhost:1") as place:
-        patient, other = (place._client_for(is_patient=each).meta.config for each in (True, False))
+        patient, other = (place._client_for("lambda", is_patient=each).meta.config for each in (True, False))
 
     assert (patient.read_timeout, patient.retries["total_max_attempts"]) == (960, 1)
     assert (other.read_timeout, other.retries["total_max_attempts"]) == (60, 3)
@@ -290,7 +291,7 @@ class Fake:
 
 
 def aws(answer: Callable[[str, Mapping[str, Any]], Any]) -> There:
-    return There(region="eu-west-1", client=lambda _: Fake(answer))
+    return There(region="eu-west-1", client=lambda _, __: Fake(answer))
 
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 250_000, tzinfo=UTC)
@@ -405,8 +406,43 @@ def test_following_reads_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> No
     assert asked == [(False, None), (True, None), (True, None), (True, "2")]
 
 
+GROUP = {"FunctionName": "f", "LoggingConfig": {"LogGroup": "/mine"}}
+
+
+def test_logs_are_those_of_cloudwatch_that_name_the_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "LOOK_SECONDS", 0)
+    found: dict[str, Any] = {"FunctionArn": "f:1", "StartTimestamp": MOMENT}
+    lines = [{"eventId": str(number), "timestamp": 1_000 * number, "message": f"line {number}\n"} for number in (1, 2)]
+    asked: list[Mapping[str, Any]] = []
+
+    def answer(operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        if operation == "get_durable_execution":
+            return dict(found)
+        if operation == "get_function_configuration":
+            return GROUP
+        asked.append(dict(members))
+        if "nextToken" not in members:
+            return {"events": lines[:1], "nextToken": "more"}
+        if len(asked) == 2:
+            found["EndTimestamp"] = MOMENT
+            lines.append({"eventId": "3", "timestamp": 3_000, "message": "line 3"})
+            return {"events": lines[1:2]}
+        return {"events": lines[1:]}
+
+    with aws(answer) as place:
+        assert [(each["Timestamp"], each["Message"]) for each in place.logs("arn", follow=True)] == [
+            (1.0, "line 1"),
+            (2.0, "line 2"),
+            (3.0, "line 3"),
+        ]
+
+    start = int(MOMENT.timestamp() * 1000)
+    assert asked[0] == {"logGroupName": "/mine", "filterPattern": '"arn"', "startTime": start}
+    assert asked[1]["nextToken"] == "more"
+
+
 def test_an_operation_that_boto3_does_not_know_is_said() -> None:
-    with There(region="eu-west-1", client=lambda _: SimpleNamespace(
+    with There(region="eu-west-1", client=lambda _, __: SimpleNamespace(
         meta=SimpleNamespace(endpoint_url="x"), close=lambda: None
     )) as place, pytest.raises(DurableflowError) as raised:  # fmt: skip
         place.ask("pause_durable_execution", DurableExecutionArn="a")
@@ -435,7 +471,7 @@ def test_a_refusal_is_one_of_ours(name: str, status: int, code: str, exit_code: 
     client = botocore.session.get_session().create_client("lambda", "eu-west-1", config=config, **keys)
     with Stubber(client) as stub:
         stub.add_client_error("get_durable_execution", name, "it\x1b[31m is\nso", status)
-        with There(region="eu-west-1", client=lambda _: client) as place, pytest.raises(DurableflowError) as raised:
+        with There(region="eu-west-1", client=lambda _, __: client) as place, pytest.raises(DurableflowError) as raised:
             place.ask("get_durable_execution", DurableExecutionArn="arn:aws:lambda")
 
     assert (raised.value.code, console.exit_code(raised.value)) == (code, exit_code)

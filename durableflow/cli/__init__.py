@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "replay": ("replay", "Replay a recorded execution against a workflow file."),
     "executions": ("executions", "List, show and stop executions, here or elsewhere."),
     "callback": ("callback", "Answer the callbacks that executions wait for."),
+    "logs": ("logs", "Show what the functions of an execution wrote."),
     "graph": ("project", "Draw a workflow as Mermaid or Graphviz text."),
     "compile": ("project", "Compile workflows into the plan.json that Lambda runs."),
     "schema": ("project", "Print the JSON Schema of workflow or project files."),

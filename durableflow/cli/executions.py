@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from durableflow.cli.places import Place, Where
 
-STATUSES: Final = ("RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED")
+ENDS: Final = ("SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED")
+STATUSES: Final = ("RUNNING", "PAUSING", "PAUSED", *ENDS)
 
 
 _execution_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument(
@@ -29,7 +31,7 @@ _execution_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.
 
 @click.group("executions")
 def executions_command() -> None:
-    """List, show and stop executions, here, at a service or on AWS."""
+    """List, show, stop, pause and delete executions, here, at a service or on AWS."""
 
 
 @executions_command.command("list")
@@ -57,7 +59,7 @@ def list_command(status: tuple[str, ...], limit: int, function: str | None, *, w
         console.tell("no executions")
         return
     rows = [("NAME", "WORKFLOW", "STATUS", "STARTED", "TOOK")]
-    rows += [(e["name"], e["workflow"], e["status"], _moment(e["started"]), _took(e)) for e in found]
+    rows += [(e["name"], e["workflow"], e["status"], moment(e["started"]), _took(e)) for e in found]
     _table(rows)
 
 
@@ -82,9 +84,12 @@ def show_command(execution: str, function: str | None, *, where: Where, as_json:
         return
     console.emit(f"{shown(found['DurableExecutionName'])}  {found['Status']}")
     console.emit(f"  arn      {shown(arn)}")
-    console.emit(f"  started  {_moment(found['StartTimestamp'])}")
+    console.emit(f"  started  {moment(found['StartTimestamp'])}")
     if found.get("EndTimestamp"):
-        console.emit(f"  ended    {_moment(found['EndTimestamp'])}")
+        console.emit(f"  ended    {moment(found['EndTimestamp'])}")
+    if pause := found.get("PauseDetails"):
+        console.emit(f"  pause    {_pause(pause)}")
+        console.emit(f"    {shlex.join(['durableflow', 'executions', 'resume', arn, *words])}")
     operations, invocations = (console.counted(meter[noun], noun) for noun in ("operations", "invocations"))
     metered = f" ({meter['metered']:,} metered)" if "metered" in meter else ""
     console.emit(f"  took     {operations}{metered}, {invocations}")
@@ -140,8 +145,8 @@ _HEADS: Final = ("ID", "TIME", "EVENT", "NAME")
 
 
 def _cells(event: Mapping[str, Any]) -> tuple[str, ...]:
-    moment, kind = _moment(event["EventTimestamp"]), event["EventType"]
-    return str(event["EventId"]), moment, kind, str(event.get("Name") or "")
+    name = str(event.get("Name") or "")
+    return str(event["EventId"]), moment(event["EventTimestamp"]), event["EventType"], name
 
 
 @executions_command.command("stop")
@@ -156,6 +161,67 @@ def stop_command(execution: str, message: str, function: str | None, *, where: W
     _act("stop_durable_execution", execution, function, where, as_json=as_json, Error=error)
 
 
+@executions_command.command("pause")
+@_execution_argument
+@click.option("--reason", help="Why; the history tells it.")
+@click.option(
+    "--timeout-goes-on", is_flag=True, help="Do not hold the execution's timeout meanwhile: it may time out at rest."
+)
+@places.function_option
+@places.where_options
+@stores.json_option
+def pause_command(
+    execution: str,
+    reason: str | None,
+    function: str | None,
+    *,
+    timeout_goes_on: bool,
+    where: Where,
+    as_json: bool,
+) -> None:
+    """Pause EXECUTION (a name, an ARN or a callback's id): none of its code runs until it is resumed.
+
+    Waits and callbacks go on. What runs at this moment ends by itself; until then the execution is PAUSING.
+    """
+    members = {"Reason": reason, "ExecutionTimeoutPaused": not timeout_goes_on}
+    _act("pause_durable_execution", execution, function, where, as_json=as_json, **members)
+
+
+@executions_command.command("resume")
+@_execution_argument
+@click.option("--reason", help="Why; the history tells it.")
+@places.function_option
+@places.where_options
+@stores.json_option
+def resume_command(execution: str, reason: str | None, function: str | None, *, where: Where, as_json: bool) -> None:
+    """Resume EXECUTION (a name, an ARN or a callback's id): it goes on as if it had only slept.
+
+    Here it runs wherever its workflow does: in the process that runs the executions of its store, or in the next `run`.
+    """
+    _act("resume_durable_execution", execution, function, where, as_json=as_json, Reason=reason)
+
+
+@executions_command.command("delete")
+@_execution_argument
+@places.function_option
+@places.where_options
+@stores.json_option
+def delete_command(execution: str, function: str | None, *, where: Where, as_json: bool) -> None:
+    """Delete EXECUTION (a name, an ARN or a callback's id) that has ended, with its history; its name is free again.
+
+    Executions that it has started stay.
+    """
+    with places.opened(where) as place:
+        arn = place.arn_of(execution, function=function)
+        where.show_aws("delete_durable_execution", DurableExecutionArn=arn)
+        found = place.ask("get_durable_execution", DurableExecutionArn=arn)
+        place.ask("delete_durable_execution", DurableExecutionArn=arn)
+    if as_json:
+        console.emit(json.dumps({"executionArn": arn, "status": found["Status"], "isDeleted": True}, indent=2))
+        return
+    console.emit(f"{shown(found['DurableExecutionName'])}  deleted")
+
+
 def _act(operation: str, execution: str, function: str | None, where: Where, *, as_json: bool, **members: Any) -> None:
     """Have something done to an execution, and say how it is then."""
     with places.opened(where) as place:
@@ -167,6 +233,21 @@ def _act(operation: str, execution: str, function: str | None, where: Where, *, 
         console.emit(json.dumps({"executionArn": arn, "status": found["Status"]}, indent=2))
         return
     console.emit(f"{shown(found['DurableExecutionName'])}  {found['Status']}")
+
+
+def _pause(pause: Mapping[str, Any]) -> str:
+    reason = f": {shown(pause['Reason'])}" if pause.get("Reason") else ""
+    return f"since {moment(pause['PauseRequestTimestamp'])}{reason}; resume it with:"
+
+
+def _pause_to_json(pause: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if pause is None:
+        return None
+    return {
+        "requested": pause["PauseRequestTimestamp"],
+        "reason": pause.get("Reason"),
+        "timeoutStands": pause["ExecutionTimeoutPaused"],
+    }
 
 
 def _item(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,6 +267,7 @@ def _facts(found: Mapping[str, Any], meter: Mapping[str, int]) -> dict[str, Any]
         "input": _value(found.get("InputPayload")),
         "output": _value(found.get("Result")),
         "error": found.get("Error"),
+        "pause": _pause_to_json(found.get("PauseDetails")),
         **meter,
     }
 
@@ -205,7 +287,8 @@ def _indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in written.splitlines())
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """Return a time for people."""
     whole = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
     return f"{whole}Z"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = 1000
 _READING: Final = frozenset(
-    {"get_durable_execution", "get_durable_execution_history", "list_durable_executions_by_function", "logs"}
+    {"get_durable_execution", "get_durable_execution_history", "list_durable_executions_by_function"}
 )
 
 
@@ -109,6 +109,20 @@ class Here:
                 after = event["EventId"]
                 if event["EventType"] in places.ENDS:
                     return
+            time.sleep(LOOK_SECONDS)
+
+    def logs(self, arn: str, *, follow: bool) -> Iterator[Mapping[str, Any]]:
+        """Give the lines that handlers and functions of an execution wrote; see `Place.logs`."""
+        after = 0
+        service: Any = self._service
+        while True:
+            # Asked for first: whatever is written before the end is there afterwards.
+            has_ended = "EndTimestamp" in service.get_durable_execution(DurableExecutionArn=arn)
+            while lines := service.logs(DurableExecutionArn=arn, After=after):
+                yield from lines
+                after = lines[-1]["Id"]
+            if has_ended or not follow:
+                return
             time.sleep(LOOK_SECONDS)
 
     def callbacks(self, arn: str | None = None) -> list[Mapping[str, Any]]:

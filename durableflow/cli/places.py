@@ -79,6 +79,15 @@ class Place(Protocol):
         """Give the events of an execution as they happen, up to the one that ends it."""
         ...
 
+    def logs(self, arn: str, *, follow: bool) -> Iterator[Mapping[str, Any]]:
+        """Give the lines that handlers and functions of an execution wrote: `{Timestamp, Message, Name?, RequestId?}`.
+
+        Args:
+            arn: of the execution.
+            follow: whether to go on with those that come, until the execution has ended.
+        """
+        ...
+
     def callbacks(self, arn: str | None = None) -> list[Mapping[str, Any]]:
         """Return the open callbacks of an execution and of those that it has started; see `callback_facts`.
 

@@ -53,14 +53,15 @@ class There:
         endpoint_url: str | None = None,
         profile: str | None = None,
         region: str | None = None,
-        client: Callable[[bool], Any] | None = None,
+        client: Callable[[str, bool], Any] | None = None,
     ) -> None:
         self._endpoint_url = endpoint_url
         self._profile = profile
         self._region = region
         host = None if endpoint_url is None else _host(endpoint_url)
         self._is_loopback = host in _LOOPBACK
-        self._made: dict[bool, Any] = {}
+        self._is_aws = host is None or host.endswith(".amazonaws.com")
+        self._made: dict[tuple[str, bool], Any] = {}
         self._client_of = client or self._client
         self.name = f"at {shown(self._address())}"
 
@@ -78,26 +79,24 @@ class There:
     def _address(self) -> str:
         if self._endpoint_url is not None:
             return self._endpoint_url
-        address: str = self._client_for(is_patient=False).meta.endpoint_url
+        address: str = self._client_for("lambda").meta.endpoint_url
         return address
 
-    def _client_for(self, *, is_patient: bool) -> Any:
-        if is_patient not in self._made:
+    def _client_for(self, service: str, *, is_patient: bool = False) -> Any:
+        if (service, is_patient) not in self._made:
             try:
-                self._made[is_patient] = self._client_of(is_patient)
-            except Exception as error:
-                if isinstance(error, DurableflowError):
-                    raise
-                raise self._told(error, "client") from error
-        return self._made[is_patient]
+                self._made[service, is_patient] = self._client_of(service, is_patient)
+            except Exception as error:  # see ask
+                raise self._told(error, service) from error
+        return self._made[service, is_patient]
 
-    def _client(self, is_patient: bool, service: str = "lambda") -> Any:
+    def _client(self, service: str, is_patient: bool) -> Any:
         """Make a client of boto3.
 
         Args:
+            service: of AWS.
             is_patient: whether it waits as long as an invocation may take, and asks once: a request that is made again
                 after a time-out starts another execution.
-            service: of AWS.
         """
         boto3: Any = import_module("boto3")
         config: Any = import_module("botocore.config")
@@ -118,7 +117,9 @@ class There:
             # Nobody there looks at them, so the user's own, whose session token would be sent as it is, stay at home.
             keys = {"aws_access_key_id": "durableflow", "aws_secret_access_key": "durableflow"}
         region = session.region_name or (_REGION if self._is_loopback else None)
-        return session.client(service, region_name=region, endpoint_url=self._endpoint_url, config=settings, **keys)
+        # An address of AWS, such as a VPC endpoint, is that of Lambda alone; another one is that of whatever stands in.
+        url = None if service != "lambda" and self._is_aws else self._endpoint_url
+        return session.client(service, region_name=region, endpoint_url=url, config=settings, **keys)
 
     # The API ---------------------------------------------------------------------------------------------------------
 
@@ -126,7 +127,12 @@ class There:
         """Have an operation of the API done and return its reply; see `Place.ask`."""
         given = {member: value for member, value in members.items() if value is not None}
         is_patient = operation == "invoke" and given.get("InvocationType", "RequestResponse") == "RequestResponse"
-        method = getattr(self._client_for(is_patient=is_patient), operation, None)
+        return self._called("lambda", operation, given, is_patient=is_patient)
+
+    def _called(
+        self, service: str, operation: str, members: Mapping[str, Any], *, is_patient: bool = False
+    ) -> dict[str, Any]:
+        method = getattr(self._client_for(service, is_patient=is_patient), operation, None)
         if method is None:
             version = import_module("boto3").__version__
             raise UsageError(
@@ -137,7 +143,7 @@ class There:
                 )
             )
         try:
-            reply = {member: _wired(value) for member, value in method(**given).items()}
+            reply = {member: _wired(value) for member, value in method(**members).items()}
         except Exception as error:  # the edge to boto3, which raises much that has no common class
             raise self._told(error, operation) from error
         del reply["ResponseMetadata"]
@@ -145,6 +151,8 @@ class There:
 
     def _told(self, error: Exception, operation: str) -> DurableflowError:
         """Return an error of boto3 as one of ours."""
+        if isinstance(error, DurableflowError):
+            return error
         response = getattr(error, "response", None)
         if isinstance(response, Mapping) and "Error" in response:
             return self._refused(cast("Mapping[str, Any]", response))
@@ -177,6 +185,9 @@ class There:
         name = str(error.get("Code") or "")
         status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 400)
         message = str(error.get("Message") or "") or name or "no reason is given"
+        if name == "UnknownOperationException":
+            hint = "leave --endpoint-url out where it is a service of this machine: its store has what the API has not"
+            return UsageError(diagnostic("DF788", f"{self.name} there is no such operation", hint=hint))
         if name in _DENIED or status in {401, 403}:
             return UsageError(diagnostic("DF786", f"{shown(name)}: {shown(message)}", hint=_DENIED_HINT))
         code = _CODES.get(name, "DF725" if status >= _SERVER_ERROR else "DF720")
@@ -277,6 +288,40 @@ class There:
                 break
             found.append(event)
         return found[::-1]
+
+    def logs(self, arn: str, *, follow: bool) -> Iterator[Mapping[str, Any]]:
+        """Give the lines of CloudWatch Logs that name the execution; see `Place.logs`.
+
+        The SDKs' loggers write its ARN into every line. What a function merely prints names nothing, and is not found.
+        """
+        found = self.ask("get_durable_execution", DurableExecutionArn=arn)
+        group = self._log_group(found["FunctionArn"])
+        start = int(found["StartTimestamp"] * 1000)
+        told = set[str]()
+        while True:
+            has_ended = "EndTimestamp" in found
+            for line in self._lines(group, arn, start):
+                if line["eventId"] not in told:
+                    told.add(line["eventId"])
+                    yield {"Timestamp": line["timestamp"] / 1000, "Message": line["message"].rstrip("\n")}
+            if has_ended or not follow:
+                return
+            time.sleep(LOOK_SECONDS)
+            found = self.ask("get_durable_execution", DurableExecutionArn=arn)
+
+    def _log_group(self, function: str) -> str:
+        configuration = self.ask("get_function_configuration", FunctionName=function)
+        group: str | None = configuration.get("LoggingConfig", {}).get("LogGroup")
+        return group or f"/aws/lambda/{configuration['FunctionName']}"
+
+    def _lines(self, group: str, arn: str, start: int) -> Iterator[dict[str, Any]]:
+        members: dict[str, Any] = {"logGroupName": group, "filterPattern": f'"{arn}"', "startTime": start}
+        while True:
+            reply = self._called("logs", "filter_log_events", members)
+            yield from reply.get("events", ())
+            if not reply.get("nextToken"):
+                return
+            members["nextToken"] = reply["nextToken"]
 
     def callbacks(self, arn: str | None = None) -> list[Mapping[str, Any]]:
         """Return the open callbacks of an execution and of those that it has started, as its history tells.
