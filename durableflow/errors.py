@@ -196,6 +196,7 @@ CODES: dict[str, Code] = {
     "DF723": Code(severity="error", title="a callback that is closed"),
     "DF724": Code(severity="error", title="a request that is too large"),
     "DF725": Code(severity="error", title="the service could not answer"),
+    "DF726": Code(severity="error", title="an execution that is in no state for this"),
     "DF730": Code(severity="error", title="not a store of durableflow"),
     "DF731": Code(severity="error", title="a store of a newer durableflow"),
     "DF732": Code(severity="error", title="a store that is damaged"),

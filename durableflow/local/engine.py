@@ -114,6 +114,9 @@ class _Owner:
             "get_durable_execution_history": service.get_durable_execution_history,
             "list_executions": service.list_executions,
             "stop_durable_execution": service.stop_durable_execution,
+            "pause_durable_execution": service.pause_durable_execution,
+            "resume_durable_execution": service.resume_durable_execution,
+            "delete_durable_execution": service.delete_durable_execution,
             "meter": service.meter,
             "operations": service.operations,
             "events": service.events,
@@ -501,7 +504,7 @@ class Engine:
         """Wait for the end of an execution, at most `timeout` real seconds.
 
         Returns:
-            The execution as `get_durable_execution` shows it; its `Status` is RUNNING when it did not end in time.
+            The execution as `get_durable_execution` shows it; it has no `EndTimestamp` when it did not end in time.
         """
         for _ in self.follow(arn, timeout):
             pass
@@ -526,6 +529,24 @@ class Engine:
         """End an execution as STOPPED."""
         reply: Mapping[str, Any] = self._ask("stop_durable_execution", DurableExecutionArn=arn, Error=error)
         return reply
+
+    def pause(self, arn: str, *, reason: str | None = None, stops_timeout: bool = True) -> None:
+        """Have an execution rest, see `Service.pause_durable_execution`.
+
+        Raises:
+            ServiceError: DF721 or DF726: there is none, or it is not running.
+        """
+        self._ask(
+            "pause_durable_execution", DurableExecutionArn=arn, Reason=reason, ExecutionTimeoutPaused=stops_timeout
+        )
+
+    def resume(self, arn: str, *, reason: str | None = None) -> None:
+        """Let an execution go on that rests; raises as :meth:`pause`."""
+        self._ask("resume_durable_execution", DurableExecutionArn=arn, Reason=reason)
+
+    def delete(self, arn: str) -> None:
+        """Remove an execution that has ended; raises as :meth:`pause`."""
+        self._ask("delete_durable_execution", DurableExecutionArn=arn)
 
     def find(self, name: str) -> list[Mapping[str, Any]]:
         """Return the executions of a name, newest first."""

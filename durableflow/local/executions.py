@@ -12,14 +12,14 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, assert_never, cast
 
 from durableflow import ledger, values
 from durableflow.local import history
 from durableflow.local.jobs import Job
-from durableflow.local.store import Execution, TargetRow
+from durableflow.local.store import Execution, Pause, TargetRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +60,10 @@ INTERRUPTED: Final[ErrorObject] = {
 }
 _OWN: Final = ""
 """The operation of a timer that belongs to the execution itself."""
+_DELETED: Final = 0
+"""The caller of an execution whose caller has been deleted."""
+_LIFE_MS: Final = 366 * 24 * 3600 * 1000
+"""How long after its start an execution times out whose timeout stands still, as on the platform."""
 
 
 class Turn:
@@ -91,8 +95,13 @@ class Turn:
         """Invoke who is awake and save everybody: the last thing before the commit."""
         for key in self._woken:
             execution = self._loaded[key]
-            if execution.status == "RUNNING" and execution.invocation is None:
+            if execution.has_ended or execution.invocation is not None:
+                continue
+            if execution.status == "RUNNING":
                 self._start_invocation(execution)
+            else:
+                # So that it is invoked when it is resumed: as if there were something that it has not seen.
+                execution.unseen = execution.unseen or 1
         for execution in self._loaded.values():
             self._store.save(execution)
 
@@ -203,14 +212,14 @@ class Turn:
     def lineage(self, execution: Execution) -> Iterator[Execution]:
         """Give an execution, the one that has started it, the one that has started that one, and so on."""
         yield execution
-        while execution.caller is not None:
+        while execution.caller:
             execution = self.execution_of_key(execution.caller)
             yield execution
 
     def function_of(self, execution: Execution) -> Function | None:
         """Return the function that an execution is of; None while there is no durable one of its name and version."""
-        is_child = (
-            execution.caller is not None and self.function_of(self.execution_of_key(execution.caller)) is not None
+        is_child = execution.caller is not None and (
+            execution.caller == _DELETED or self.function_of(self.execution_of_key(execution.caller)) is not None
         )
         function = self._desk.functions.resolve(f"{execution.function}:{execution.version}", is_invoked=is_child)
         return function if function is not None and function.is_durable else None
@@ -353,7 +362,7 @@ class Turn:
         the handler, or behind the InvocationCompleted of the invocation that did not learn of it (protocol.md 8.3).
         """
         operation = self._store.operation(execution.key, operation_id)
-        if execution.status != "RUNNING" or operation is None:
+        if execution.has_ended or operation is None:
             return False
         changes = ledger.settle(operation, trigger, now=self.now, result=result, error=error)
         if changes is None:
@@ -481,7 +490,7 @@ class Turn:
         """Do what a timer that is due stands for."""
         execution = self.execution_of_key(timer.execution)
         self._store.disarm_kind(timer.execution, timer.operation, timer.kind)
-        if execution.status != "RUNNING":
+        if execution.has_ended:
             return  # it ended earlier in this turn
         match timer.kind:
             case "wait" | "retry":
@@ -531,6 +540,13 @@ class Turn:
             # Recorded is recorded: whatever the invocation did afterwards, this is how it ends (reliability.md K10).
             self._end_as_recorded(execution)
             return
+        self._conclude(execution, answer, error, is_hopeless=is_hopeless)
+        if execution.status == "PAUSING":
+            self._rest(execution)
+
+    def _conclude(
+        self, execution: Execution, answer: ledger.Output | None, error: ErrorObject | None, *, is_hopeless: bool
+    ) -> None:
         match answer:
             case ledger.Succeeded():
                 self.end(execution, "SUCCEEDED", result=answer.result or None)
@@ -577,10 +593,75 @@ class Turn:
         """End an invocation that the stop of the service has cut off, and make it again; that is no failure of it."""
         failures, since = execution.failures, execution.failing_since
         self.finish_invocation(execution, None, INTERRUPTED)
-        if execution.status == "RUNNING":
+        if not execution.has_ended:
             execution.failures, execution.failing_since = failures, since
             self._store.disarm_kind(execution.key, _OWN, "backoff")
             self.wake(execution)
+
+    # Pausing ---------------------------------------------------------------------------------------------------------
+
+    def pause(self, execution: Execution, *, reason: str | None, stops_timeout: bool) -> None:
+        """Have no more invocations start; one that is in flight ends by itself before the execution rests.
+
+        Timers, answers and targets go on, and so do executions that it has started.
+
+        Args:
+            execution: RUNNING.
+            reason: for the history.
+            stops_timeout: whether its timeout stands still while it rests.
+        """
+        self._store.put_pause(execution.key, Pause(requested=self.now, reason=reason, stops_timeout=stops_timeout))
+        execution.status = "PAUSING"
+        self._store.save_status(execution)
+        if execution.invocation is None:
+            self._rest(execution)
+
+    def _rest(self, execution: Execution) -> None:
+        pause = cast("Pause", self._store.pause(execution.key))
+        due = self._store.timers_of(execution.key, _OWN).get("execution")
+        left = due - self.now if pause.stops_timeout and due is not None else None
+        if left is not None:
+            self._store.arm(execution.key, _OWN, "execution", execution.started + _LIFE_MS)
+        self._store.put_pause(execution.key, replace(pause, since=self.now, timeout_left=left))
+        execution.status = "PAUSED"
+        self._store.save_status(execution)
+        event = ledger.execution_paused(
+            now=self.now, requested=pause.requested, reason=pause.reason, stops_timeout=pause.stops_timeout
+        )
+        self._number(execution, event)
+
+    def resume(self, execution: Execution, *, reason: str | None) -> None:
+        """Let an execution go on as if it had only slept; before it rested, nothing has happened at all.
+
+        Args:
+            execution: PAUSING or PAUSED.
+            reason: for the history.
+        """
+        pause = cast("Pause", self._store.pause(execution.key))
+        self._store.drop_pause(execution.key)
+        execution.status = "RUNNING"
+        self._store.save_status(execution)
+        if pause.since is None:
+            return
+        if pause.timeout_left is not None:
+            due = min(self.now + pause.timeout_left, execution.started + _LIFE_MS)
+            self._store.arm(execution.key, _OWN, "execution", due)
+        if execution.failing_since is not None:
+            execution.failing_since += self.now - pause.since  # it could not try meanwhile
+        self._number(execution, ledger.execution_resumed(now=self.now, reason=reason))
+        if self.is_behind(execution):
+            self.wake(execution)
+
+    def is_behind(self, execution: Execution) -> bool:
+        """Say whether an execution without an invocation missed its wake-up: it was paused, or its function gone."""
+        if execution.invocations == 0 or execution.unseen:
+            return True
+        return bool(execution.failures) and not self._store.has_timer(execution.key, "backoff")
+
+    def delete(self, execution: Execution) -> None:
+        """Remove an execution that has ended; its name is free again."""
+        self._store.delete_execution(execution.key)
+        self._loaded.pop(execution.key, None)
 
     def stop(self, execution: Execution, error: ErrorObject) -> None:
         """End an execution on request; running code notices at its next checkpoint."""
@@ -608,7 +689,7 @@ class Turn:
         self._store.forget(execution.key)
         self._number(execution, ledger.execution_ended(status, now=self.now, result=result, error=error))
         self.ended.append(execution.key)
-        if execution.caller is None or execution.caller_operation is None:
+        if not execution.caller or execution.caller_operation is None:
             return
         caller = self.execution_of_key(execution.caller)
         operation_id = execution.caller_operation

@@ -94,6 +94,18 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             execution INTEGER, answer TEXT, call TEXT, number INTEGER NOT NULL,
             PRIMARY KEY (execution, answer, call)) WITHOUT ROWID""",
     ),
+    (
+        # `since` is when the execution went to rest, `timeout_left` what its timeout had left then, in milliseconds.
+        """CREATE TABLE pauses (
+            execution INTEGER PRIMARY KEY, requested INTEGER NOT NULL, reason TEXT, stops_timeout INTEGER NOT NULL,
+            since INTEGER, timeout_left INTEGER)""",
+        # A paused execution has not ended either.
+        "DROP INDEX executions_running",
+        "CREATE INDEX executions_open ON executions (key) WHERE ended IS NULL",
+        # What a deletion looks for.
+        "CREATE INDEX executions_caller ON executions (caller) WHERE caller > 0",
+        "CREATE INDEX callbacks_execution ON callbacks (execution)",
+    ),
 )
 """The steps from an empty file to the schema of today; `user_version` counts the steps taken. Only ever appended to."""
 
@@ -104,7 +116,9 @@ class Execution:
 
     Args:
         key: the row; 0 before it is stored.
-        caller, caller_operation: whose chained invoke it is, None for an execution that a client started.
+        caller, caller_operation: whose chained invoke it is, None for an execution that a client started; 0 is a
+            caller that has been deleted.
+        status: the wire's word; PAUSING and PAUSED are as alive as RUNNING.
         sequence: counts accepted checkpoints and invocations; what tokens are made of.
         invocation: the request id of the invocation in flight.
         failures: invocations that failed one after another; `failing_since` is the time of the first.
@@ -139,6 +153,11 @@ class Execution:
     metered: int = 1
     size_bytes: int = 0
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is over: what is paused is not."""
+        return self.ended is not None
+
 
 _IDENTITY = (
     "arn, name, function, version, status, started, ended, tenant, timeout_seconds, retention_days, caller,"
@@ -150,6 +169,20 @@ _PROGRESS = (
 )
 _EXECUTION = f"SELECT key, {_IDENTITY}, {_PROGRESS} FROM executions JOIN progress ON execution = key"  # noqa: S608 - constants
 _FIELDS = tuple(f"key, {_IDENTITY}, {_PROGRESS}".split(", "))
+_TABLES: Final = (
+    "progress",
+    "operations",
+    "events",
+    "held",
+    "unseen",
+    "timers",
+    "replies",
+    "callbacks",
+    "targets",
+    "answered",
+    "pauses",
+)
+"""Where rows of an execution are, besides its own."""
 _SAVE = f"UPDATE progress SET {', '.join(f'{column} = ?' for column in _PROGRESS.split(', '))} WHERE execution = ?"  # noqa: S608 - constants
 
 
@@ -160,6 +193,25 @@ class Texts:
     input: str | None
     result: str | None
     error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """What is known of a pause, times in epoch milliseconds.
+
+    Args:
+        requested: when somebody asked for it.
+        reason: why; None when nobody said.
+        stops_timeout: whether the execution's timeout stands still meanwhile.
+        since: when the execution went to rest; None while an invocation is still in flight.
+        timeout_left: what the timeout had left then, milliseconds; None when it goes on or there is none.
+    """
+
+    requested: int
+    reason: str | None
+    stops_timeout: bool
+    since: int | None = None
+    timeout_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,7 +349,7 @@ class Store:
         return _execution(row) if row else None
 
     def _keep(self, execution: Execution | None) -> Execution | None:
-        if execution is not None and execution.status == "RUNNING" and self.is_writable:
+        if execution is not None and not execution.has_ended and self.is_writable:
             if len(self._kept) >= KEPT_MAX:
                 self._forget_kept()
             self._kept[execution.arn] = self._kept_keys[execution.key] = execution
@@ -310,7 +362,7 @@ class Store:
     def save(self, execution: Execution) -> None:
         """Store how far an execution is."""
         e = execution
-        if e.status != "RUNNING":
+        if e.has_ended:
             self._kept.pop(e.arn, None)
             self._kept_keys.pop(e.key, None)
         self._run(
@@ -332,6 +384,10 @@ class Store:
             ),
         )
 
+    def save_status(self, execution: Execution) -> None:
+        """Store the status of an execution that has not ended."""
+        self._run("UPDATE executions SET status = ? WHERE key = ?", (execution.status, execution.key))
+
     def save_outcome(self, execution: Execution, *, result: str | None, error: str | None) -> None:
         """Store status, end and texts of an execution's outcome; every later call that brings none keeps them."""
         self._run(
@@ -346,7 +402,7 @@ class Store:
 
     def running(self) -> list[Execution]:
         """Return every execution that has not ended, oldest first."""
-        return [_execution(row) for row in self._run(f"{_EXECUTION} WHERE status = 'RUNNING' ORDER BY key")]
+        return [_execution(row) for row in self._run(f"{_EXECUTION} WHERE ended IS NULL ORDER BY key")]
 
     def executions(
         self, conditions: Sequence[tuple[str, object]], *, after: int | None, oldest_first: bool, limit: int
@@ -366,6 +422,36 @@ class Store:
         order = "ASC" if oldest_first else "DESC"
         sql = f"{_EXECUTION} {where}ORDER BY key {order} LIMIT ?"
         return [_execution(row) for row in self._run(sql, (*(parameter for _, parameter in found), limit))]
+
+    def delete_execution(self, key: int) -> None:
+        """Remove an execution that has ended, with everything that is stored of it; what it has started stays."""
+        for table in _TABLES:
+            self._run(f"DELETE FROM {table} WHERE execution = ?", (key,))  # noqa: S608 - constants
+        # Its key may be given to another one.
+        self._run("UPDATE executions SET caller = 0 WHERE caller > 0 AND caller = ?", (key,))
+        self._run("DELETE FROM executions WHERE key = ?", (key,))
+
+    # Pauses ----------------------------------------------------------------------------------------------------------
+
+    def pause(self, key: int) -> Pause | None:
+        """Return the pause of an execution, asked for or begun."""
+        sql = "SELECT requested, reason, stops_timeout, since, timeout_left FROM pauses WHERE execution = ?"
+        row = self._run(sql, (key,)).fetchone()
+        if row is None:
+            return None
+        return Pause(requested=row[0], reason=row[1], stops_timeout=bool(row[2]), since=row[3], timeout_left=row[4])
+
+    def put_pause(self, key: int, pause: Pause) -> None:
+        """Store a pause as it is now."""
+        p = pause
+        self._run(
+            "INSERT OR REPLACE INTO pauses VALUES (?, ?, ?, ?, ?, ?)",
+            (key, p.requested, p.reason, p.stops_timeout, p.since, p.timeout_left),
+        )
+
+    def drop_pause(self, key: int) -> None:
+        """Forget the pause of an execution."""
+        self._run("DELETE FROM pauses WHERE execution = ?", (key,))
 
     # Operations ------------------------------------------------------------------------------------------------------
 
@@ -535,7 +621,7 @@ class Store:
             key: for all callbacks of one execution; None for those that are open in any that runs.
         """
         # The text is as `values.to_text` writes it, where a quote inside a value has a backslash before it.
-        which = "o.execution = ?" if key is not None else "e.status = 'RUNNING' AND o.outstanding"
+        which = "o.execution = ?" if key is not None else "e.ended IS NULL AND o.outstanding"
         sql = (
             "SELECT o.execution, o.body, p.body FROM executions e JOIN operations o ON o.execution = e.key"  # noqa: S608 - constants
             " LEFT JOIN operations p ON p.execution = o.execution AND p.id = o.parent"
@@ -583,7 +669,8 @@ class Store:
         return [TargetRow(**dict(zip(names, row, strict=True))) for row in rows]
 
     def forget(self, key: int) -> None:
-        """Drop what only a running execution needs."""
+        """Drop what only an execution needs that has not ended."""
+        self._run("DELETE FROM pauses WHERE execution = ?", (key,))
         self._run("DELETE FROM timers WHERE execution = ?", (key,))
         self._run("DELETE FROM unseen WHERE execution = ?", (key,))
         self._run("DELETE FROM held WHERE execution = ?", (key,))
