@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from shell import Shell, shell
 
-from durableflow.cli import main
+from durableflow.cli import main, stores
+from durableflow.local.engine import Engine
+from durableflow.project import compile_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["shell"]
@@ -97,7 +100,7 @@ def test_history_is_a_table_or_what_the_service_says(shell: Shell) -> None:
     assert json.loads(reply.out)["Events"][0]["ExecutionStartedDetails"]["Input"]["Payload"] == '{"n":1}'
 
 
-@pytest.mark.parametrize("command", ["show", "history", "stop"])
+@pytest.mark.parametrize("command", ["show", "history", "stop", "pause", "resume", "delete"])
 def test_an_execution_that_is_not_there_is_wrong_usage(shell: Shell, command: str) -> None:
     arn = "arn:aws:lambda:us-east-1:123456789012:function:echo:$LATEST/durable-execution/x/0"
     for name in ("three", arn):
@@ -169,7 +172,7 @@ def test_a_recording_of_another_version_is_told_first(shell: Shell, tmp_path: Pa
 
     ran = shell("replay", "echo.yaml", "--history", "r.json")
 
-    assert ran.code == 1
+    assert ran.code == 2
     assert ran.err == "note: the recording was made with another version of this workflow\n"
     assert "decides something else" in ran.out
 
@@ -191,3 +194,76 @@ def test_a_history_that_is_none_is_refused_with_its_line(shell: Shell, tmp_path:
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("h.json:1:")
+
+
+# Pausing and deleting ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Engine]:
+    """The process that runs the executions of the store: this one. `three` waits for 90 seconds."""
+    with Engine(store=tmp_path / stores.STORE) as engine:
+        engine.register(compile_file(tmp_path / "echo.yaml", tmp_path), tmp_path)
+        arn = engine.start("echo", '{"n":3}', "three")
+        for event in engine.follow(arn):
+            if event["EventType"] == "InvocationCompleted":
+                break
+        yield engine
+
+
+def test_an_execution_is_paused_and_goes_on(shell: Shell, owner: Engine) -> None:
+    (found,) = owner.find("three")
+    arn = found["DurableExecutionArn"]
+    assert shell("executions", "pause", "three", "--reason", "deploying").out == "three  PAUSED\n"
+    shown = shell("executions", "show", "three").out
+    assert shown.startswith("three  PAUSED\n")
+    assert ": deploying; resume it with:\n" in shown
+    assert f"durableflow executions resume '{arn}'" in shown
+    assert "the execution is paused (deploying)" in shown
+    pause = json.loads(shell("executions", "show", "three", "--json").out)["pause"]
+    assert (pause["reason"], pause["timeoutStands"]) == ("deploying", True)
+    assert "three" in shell("executions", "list", "--status", "PAUSED").out
+    assert json.loads(shell("executions", "resume", arn, "--json").out) == {"executionArn": arn, "status": "RUNNING"}
+    history = json.loads(shell("executions", "history", "three", "--json").out)["Events"]
+    assert [event["EventType"] for event in history[-2:]] == ["ExecutionPaused", "ExecutionResumed"]
+    assert json.loads(shell("executions", "show", "three", "--json").out)["pause"] is None
+
+
+def test_a_timeout_can_go_on_while_an_execution_is_paused(shell: Shell, owner: Engine) -> None:
+    assert shell("executions", "pause", "three", "--timeout-goes-on", "--json").code == 0
+    assert (
+        owner.describe(owner.find("three")[0]["DurableExecutionArn"])["PauseDetails"]["ExecutionTimeoutPaused"] is False
+    )
+
+
+def test_an_execution_is_paused_while_nobody_runs_it(shell: Shell, owner: Engine) -> None:
+    owner.close()
+    assert shell("executions", "pause", "three").out == "three  PAUSED\n"
+    assert shell("executions", "resume", "three").out == "three  RUNNING\n"
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_what_has_ended_is_neither_paused_nor_resumed(shell: Shell, command: str) -> None:
+    ran = shell("executions", command, "one")
+    assert (ran.code, ran.out) == (2, "")
+    assert f"DF726 the execution 'one' is SUCCEEDED and cannot be {command}d" in ran.err
+
+
+def test_what_has_ended_is_deleted(shell: Shell) -> None:
+    assert shell("executions", "delete", "one").out == "one  deleted\n"
+    arn = json.loads(shell("executions", "show", "bad", "--json").out)["executionArn"]
+    assert json.loads(shell("executions", "delete", arn, "--json").out) == {
+        "executionArn": arn,
+        "status": "FAILED",
+        "isDeleted": True,
+    }
+    found = json.loads(shell("executions", "list", "--json").out)["executions"]
+    assert [execution["name"] for execution in found] == ["two"]
+    assert shell("executions", "delete", "one").code == 2
+
+
+def test_what_runs_is_not_deleted(shell: Shell, owner: Engine) -> None:
+    assert owner.is_owner
+    ran = shell("executions", "delete", "three")
+    assert ran.code == 2
+    assert "DF726 the execution 'three' is RUNNING and cannot be deleted" in ran.err

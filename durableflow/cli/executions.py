@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from durableflow.local.service import Service
 
 PAGE: Final = 1000
-STATUSES: Final = ("RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED")
+ENDS: Final = ("SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED")
+STATUSES: Final = ("RUNNING", "PAUSING", "PAUSED", *ENDS)
 
 
 @click.group("executions")
 def executions_command() -> None:
-    """List, show and stop the executions of this machine."""
+    """List, show, stop, pause and delete the executions of this machine."""
 
 
 @executions_command.command("list")
@@ -77,6 +79,9 @@ def show_command(execution: str, store: Path | None, project: Path | None, *, as
     console.emit(f"  started  {_moment(found['StartTimestamp'])}")
     if found.get("EndTimestamp"):
         console.emit(f"  ended    {_moment(found['EndTimestamp'])}")
+    if pause := found.get("PauseDetails"):
+        console.emit(f"  pause    {_pause(pause)}")
+        console.emit(f"    {shlex.join(('durableflow', 'executions', 'resume', arn, '--store', str(place)))}")
     operations, invocations = (console.counted(meter[noun], noun) for noun in ("operations", "invocations"))
     counted = f"{operations} ({meter['metered']:,} metered), {invocations}"
     console.emit(f"  took     {counted}")
@@ -131,10 +136,95 @@ def stop_command(execution: str, message: str, store: Path | None, project: Path
     with Engine(store=place) as engine:
         engine.stop(arn, {"ErrorType": "States.Stopped", "ErrorMessage": message})
         found = engine.describe(arn)
+    _told(found, as_json=as_json)
+
+
+@executions_command.command("pause")
+@click.argument("execution")
+@click.option("--reason", help="Why; the history tells it.")
+@click.option(
+    "--timeout-goes-on", is_flag=True, help="Do not hold the execution's timeout meanwhile: it may time out at rest."
+)
+@stores.store_option
+@stores.project_option
+@stores.json_option
+def pause_command(
+    execution: str,
+    reason: str | None,
+    store: Path | None,
+    project: Path | None,
+    *,
+    timeout_goes_on: bool,
+    as_json: bool,
+) -> None:
+    """Pause EXECUTION (a name, an ARN or a callback's id): none of its code runs until it is resumed.
+
+    Waits and callbacks go on. What runs at this moment ends by itself; until then the execution is PAUSING.
+    """
+    place = stores.place_of(store, project)
+    with stores.reader(place) as service:
+        arn = stores.arn_of(service, execution)
+    with Engine(store=place) as engine:
+        engine.pause(arn, reason=reason, stops_timeout=not timeout_goes_on)
+        found = engine.describe(arn)
+    _told(found, as_json=as_json)
+
+
+@executions_command.command("resume")
+@click.argument("execution")
+@click.option("--reason", help="Why; the history tells it.")
+@stores.store_option
+@stores.project_option
+@stores.json_option
+def resume_command(
+    execution: str, reason: str | None, store: Path | None, project: Path | None, *, as_json: bool
+) -> None:
+    """Resume EXECUTION (a name, an ARN or a callback's id): it goes on as if it had only slept.
+
+    It runs wherever its workflow does: in the process that runs the executions of its store, or in the next `run`.
+    """
+    place = stores.place_of(store, project)
+    with stores.reader(place) as service:
+        arn = stores.arn_of(service, execution)
+    with Engine(store=place) as engine:
+        engine.resume(arn, reason=reason)
+        found = engine.describe(arn)
+    _told(found, as_json=as_json)
+
+
+@executions_command.command("delete")
+@click.argument("execution")
+@stores.store_option
+@stores.project_option
+@stores.json_option
+def delete_command(execution: str, store: Path | None, project: Path | None, *, as_json: bool) -> None:
+    """Delete EXECUTION (a name, an ARN or a callback's id) that has ended, with its history; its name is free again.
+
+    Executions that it has started stay.
+    """
+    place = stores.place_of(store, project)
+    with stores.reader(place) as service:
+        arn = stores.arn_of(service, execution)
+        found = service.get_durable_execution(DurableExecutionArn=arn)
+    with Engine(store=place) as engine:
+        engine.delete(arn)
     if as_json:
-        console.emit(json.dumps({"executionArn": arn, "status": found["Status"]}, indent=2))
+        console.emit(json.dumps({"executionArn": arn, "status": found["Status"], "isDeleted": True}, indent=2))
+        return
+    console.emit(f"{shown(found['DurableExecutionName'])}  deleted")
+
+
+def _told(found: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        told = {"executionArn": found["DurableExecutionArn"], "status": found["Status"]}
+        console.emit(json.dumps(told, indent=2))
         return
     console.emit(f"{shown(found['DurableExecutionName'])}  {found['Status']}")
+
+
+def _pause(pause: Mapping[str, Any]) -> str:
+    reason = f": {shown(pause['Reason'])}" if pause.get("Reason") else ""
+    return f"since {_moment(pause['PauseRequestTimestamp'])}{reason}; resume it with:"
 
 
 def _listed(service: Service, statuses: tuple[str, ...], limit: int) -> Iterator[dict[str, Any]]:
@@ -176,7 +266,18 @@ def _facts(found: Mapping[str, Any], meter: Mapping[str, int]) -> dict[str, Any]
         "input": _value(found.get("InputPayload")),
         "output": _value(found.get("Result")),
         "error": found.get("Error"),
+        "pause": _pause_to_json(found.get("PauseDetails")),
         **meter,
+    }
+
+
+def _pause_to_json(pause: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if pause is None:
+        return None
+    return {
+        "requested": pause["PauseRequestTimestamp"],
+        "reason": pause.get("Reason"),
+        "timeoutStands": pause["ExecutionTimeoutPaused"],
     }
 
 

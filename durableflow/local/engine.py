@@ -178,7 +178,8 @@ class _Owner:
         is_idle = self.service.is_idle
         if self._expected and self.service.answer_callbacks(dict(self._expected)):
             return 0  # what is answered does not time out (rule 30)
-        due = self.service.next_due()
+        is_skipping = isinstance(self._clock, SkipClock)
+        due = self.service.next_jump() if is_skipping else self.service.next_due()
         if due is None:
             return TICK_MAX_SECONDS
         ahead = due - self._clock.now()

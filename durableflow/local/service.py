@@ -867,6 +867,14 @@ class Service:
         with self._lock:
             return self._store.next_due()
 
+    def next_jump(self) -> int | None:
+        """Return what time may be skipped to, epoch milliseconds: as `next_due`, but for timeouts of what is paused.
+
+        Nobody would get to resume an execution whose timeout is the next thing that happens.
+        """
+        with self._lock:
+            return self._store.next_jump()
+
     def run_due(self) -> None:
         """Do everything that is due: waits, retries, time-outs of callbacks and executions, delayed invocations."""
         while True:

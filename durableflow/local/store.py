@@ -559,6 +559,15 @@ class Store:
         due: int | None = self._run("SELECT min(due) FROM timers").fetchone()[0]
         return due
 
+    def next_jump(self) -> int | None:
+        """Return when the next timer is due that is worth skipping time for: no timeout of what is paused."""
+        sql = (
+            "SELECT due FROM timers t WHERE NOT (operation = '' AND kind = 'execution' AND EXISTS"
+            " (SELECT 1 FROM pauses p WHERE p.execution = t.execution AND since NOT NULL)) ORDER BY due LIMIT 1"
+        )
+        row = self._run(sql).fetchone()
+        return row[0] if row else None
+
     def due(self, now: int, *, limit: int) -> list[TimerRow]:
         """Return timers that are due, in the order in which they became so."""
         sql = "SELECT * FROM timers WHERE due <= ? ORDER BY due, execution, operation LIMIT ?"

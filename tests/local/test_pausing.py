@@ -516,3 +516,15 @@ def test_a_resume_that_nobody_heard_of_is_done(tmp_path: Path) -> None:
         "InvocationCompleted",
         "ExecutionSucceeded",
     ]
+
+
+def test_time_is_not_skipped_to_the_timeout_of_what_is_paused(world: World, run: Run) -> None:
+    run.checkpoint(callback(), wait(50))
+    run.answer(PENDING)
+    assert world.service.next_jump() == START + 50_000
+    pause(run)
+    assert world.service.next_jump() == START + 50_000
+    world.sleep(50)
+    assert (world.service.next_jump(), world.service.next_due()) == (None, START + YEAR * 1000)
+    resume(run)
+    assert world.service.next_jump() == START + 150_000
