@@ -49,6 +49,11 @@ DRAIN_SECONDS: Final = 1.0
 TICK_MAX_SECONDS: Final = 60.0
 """Longest sleep of the timers' thread: a machine that was suspended or whose clock was set is noticed within it."""
 
+SWEEP_SECONDS: Final = 60.0
+"""How often executions are looked for whose retention is over."""
+DELETED_AT_ONCE: Final = 100
+"""How many executions are deleted in one transaction, during which nothing else happens."""
+
 
 class _Owner:
     """The owner's side: everything in this process.
@@ -96,6 +101,7 @@ class _Owner:
         self._events = 0
         self._expected = dict(expected)
         self._may_skip = False
+        self._sweep_at = time.monotonic()
         self._is_closed = False
         self.service.subscribe(self._notice)
         self._methods = self._served()
@@ -117,6 +123,7 @@ class _Owner:
             "pause_durable_execution": service.pause_durable_execution,
             "resume_durable_execution": service.resume_durable_execution,
             "delete_durable_execution": service.delete_durable_execution,
+            "delete_executions": service.delete_executions,
             "meter": service.meter,
             "operations": service.operations,
             "events": service.events,
@@ -174,6 +181,10 @@ class _Owner:
 
     def _tick(self) -> float:
         """Do what is due; return how many seconds there is nothing to do."""
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_SECONDS
+            # By the machine's time: what others keep in this store is not to be lost to time that is skipped.
+            self.service.remove_expired(self._machine.now())
         # Asked for first: an invocation that ends from here on may sleep until an earlier moment, or ask for an answer.
         is_idle = self.service.is_idle
         if self._expected and self.service.answer_callbacks(dict(self._expected)):
@@ -548,6 +559,13 @@ class Engine:
     def delete(self, arn: str) -> None:
         """Remove an execution that has ended; raises as :meth:`pause`."""
         self._ask("delete_durable_execution", DurableExecutionArn=arn)
+
+    def delete_all(self, arns: Sequence[str]) -> int:
+        """Remove those of these executions that have ended; return how many."""
+        count = 0
+        for at in range(0, len(arns), DELETED_AT_ONCE):
+            count += self._ask("delete_executions", Arns=arns[at : at + DELETED_AT_ONCE])["Deleted"]
+        return count
 
     def find(self, name: str) -> list[Mapping[str, Any]]:
         """Return the executions of a name, newest first."""

@@ -102,6 +102,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # A paused execution has not ended either.
         "DROP INDEX executions_running",
         "CREATE INDEX executions_open ON executions (key) WHERE ended IS NULL",
+        "CREATE INDEX executions_expiry ON executions (ended + retention_days * 86400000) WHERE ended IS NOT NULL",
         # What a deletion looks for.
         "CREATE INDEX executions_caller ON executions (caller) WHERE caller > 0",
         "CREATE INDEX callbacks_execution ON callbacks (execution)",
@@ -422,6 +423,14 @@ class Store:
         order = "ASC" if oldest_first else "DESC"
         sql = f"{_EXECUTION} {where}ORDER BY key {order} LIMIT ?"
         return [_execution(row) for row in self._run(sql, (*(parameter for _, parameter in found), limit))]
+
+    def expired(self, now: int, *, limit: int) -> list[int]:
+        """Return the keys of executions whose retention is over, the longest first."""
+        sql = (
+            "SELECT key FROM executions WHERE ended IS NOT NULL AND ended + retention_days * 86400000 <= ?"
+            " ORDER BY ended + retention_days * 86400000 LIMIT ?"
+        )
+        return [row[0] for row in self._run(sql, (now, limit))]
 
     def delete_execution(self, key: int) -> None:
         """Remove an execution that has ended, with everything that is stored of it; what it has started stays."""

@@ -1,12 +1,15 @@
 """Executions that are removed: with everything of theirs and with nothing else."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 from scripted import ERROR, PENDING, START, SUCCEEDED, Run, World, call, callback, context, retry, step, wait
 
 from durableflow.errors import ServiceError
+from durableflow.local.engine import Engine
+from durableflow.local.service import Function
 from durableflow.local.store import open_store
 
 
@@ -165,3 +168,59 @@ def test_a_deletion_survives_a_kill(tmp_path: Path) -> None:
     run.world = World(store=open_store(tmp_path / "store.db"))
     run.world.service.recover()
     assert is_gone(run)
+
+
+# Retention -----------------------------------------------------------------------------------------------------------
+
+DAY = 24 * 3600
+
+
+def test_what_has_been_kept_for_long_enough_is_removed(world: World) -> None:
+    world.functions["flow"] = Function(name="flow", version="1", retention_days=2)
+    world.functions["other"] = Function(name="other", version="1")
+    short, other, running = world.begin(name="short"), world.begin(function="other"), world.begin(name="running")
+    world.sleep(3 * DAY)  # from the end it counts, not from the start
+    short.answer(SUCCEEDED)
+    other.answer(SUCCEEDED)
+    world.clock.moment += 2 * DAY * 1000 - 1
+    assert world.service.remove_expired() == 0
+    world.clock.moment += 1
+    assert world.service.remove_expired() == 1
+    assert is_gone(short)
+    assert (other.status, running.status) == ("SUCCEEDED", "RUNNING")
+    assert world.begin("other", name="short").arn != short.arn
+    world.clock.moment += 12 * DAY * 1000
+    assert world.service.remove_expired() == 1
+    assert is_gone(other)
+
+
+def test_many_are_removed_at_once(world: World) -> None:
+    for n in range(45):
+        world.begin(name=str(n)).answer(SUCCEEDED)
+    assert world.service.remove_expired(START + 14 * DAY * 1000) == 45
+    assert world.service.list_executions()["DurableExecutions"] == []
+    assert world.service.remove_expired(START + 14 * DAY * 1000) == 0
+
+
+def test_what_is_named_is_deleted_if_it_has_ended(world: World) -> None:
+    ended, running = world.begin(), world.begin()
+    ended.answer(SUCCEEDED)
+    arns = [ended.arn, running.arn, ended.arn, "arn:nothing"]
+    assert world.service.delete_executions(Arns=arns) == {"Deleted": 1}
+    assert is_gone(ended)
+    assert running.status == "RUNNING"
+
+
+def test_the_owner_of_a_store_removes_what_is_old_at_its_start(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store.db")
+    world = World(store=store)
+    world.begin(name="old").answer(SUCCEEDED)
+    world.clock.moment = time.time_ns() // 1_000_000
+    world.begin(name="young").answer(SUCCEEDED)
+    store.close()
+    with Engine(store=tmp_path / "store.db") as engine:
+        deadline = time.monotonic() + 20
+        while engine.find("old") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert engine.find("old") == []
+        assert len(engine.find("young")) == 1
