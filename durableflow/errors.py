@@ -201,6 +201,7 @@ CODES: dict[str, Code] = {
     "DF731": Code(severity="error", title="a store of a newer durableflow"),
     "DF732": Code(severity="error", title="a store that is damaged"),
     "DF733": Code(severity="error", title="a store that cannot be opened"),
+    "DF734": Code(severity="error", title="what is recorded of an execution is damaged"),
     "DF750": Code(severity="error", title="a project names what does not exist"),
     "DF751": Code(severity="error", title="two workflows of a project have one name"),
     "DF753": Code(severity="error", title="a function has the name of a workflow"),

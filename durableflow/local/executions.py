@@ -10,7 +10,7 @@ Source: protocol.md 1.5, 1.6, 2.4, 4.3, 6, 8.3.
 from __future__ import annotations
 
 import base64
-import json
+import logging
 import uuid
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, assert_never, 
 from durableflow import ledger, values
 from durableflow.local import history
 from durableflow.local.jobs import Job
-from durableflow.local.store import Execution, Pause, TargetRow
+from durableflow.local.store import DamagedError, Execution, Pause, TargetRow, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,6 +58,8 @@ INTERRUPTED: Final[ErrorObject] = {
     "ErrorType": "Runtime.ExitError",
     "ErrorMessage": "The service stopped while the invocation ran.",
 }
+_log = logging.getLogger("durableflow.service")
+
 _OWN: Final = ""
 """The operation of a timer that belongs to the execution itself."""
 _DELETED: Final = 0
@@ -98,7 +100,11 @@ class Turn:
             if execution.has_ended or execution.invocation is not None:
                 continue
             if execution.status == "RUNNING":
-                self._start_invocation(execution)
+                try:
+                    self._start_invocation(execution)
+                except DamagedError as error:
+                    # Before anything was changed: it sleeps, and whoever has set it going is not held up.
+                    _log.error("the execution %s cannot go on: %s", execution.arn, error.problem.message)
             else:
                 # So that it is invoked when it is resumed: as if there were something that it has not seen.
                 execution.unseen = execution.unseen or 1
@@ -179,6 +185,7 @@ class Turn:
         function = self.function_of(execution)
         if function is None:
             return  # asleep until `Service.recover` finds its function: another project may own this store too
+        operations, after = self.page(execution, -1, limit=self._desk.limits.first_page_operations)
         updated = self._take_unseen(execution)
         if execution.invocations:
             self._store.drop_replies(self.now - REPLAY_WINDOW_MS, key=execution.key)
@@ -187,7 +194,6 @@ class Turn:
         execution.invocations += 1
         execution.invocation = request_id(self._desk)
         execution.invocation_started = self.now
-        operations, after = self.page(execution, -1, limit=self._desk.limits.first_page_operations)
         state: dict[str, Any] = {"Operations": operations}
         if after is not None:
             state["NextMarker"] = history.marker("state", execution.sequence, after)
@@ -256,10 +262,11 @@ class Turn:
             for position, parent, body in rows:
                 if parent in hidden:
                     continue
+                operation = cast("Operation", parsed(execution.key, body))
                 size += values.size_bytes(body)
                 if len(page) >= limit or (page and size > self._desk.limits.page_bytes):
                     return page, after
-                page.append(json.loads(body))
+                page.append(operation)
                 after = position
             if len(rows) < chunk:
                 return page, None
@@ -420,7 +427,7 @@ class Turn:
 
     def _number_held(self, execution: Execution) -> None:
         for body in self._store.take_held(execution.key):
-            self._number(execution, json.loads(body))
+            self._number(execution, parsed(execution.key, body))
 
     # Targets ---------------------------------------------------------------------------------------------------------
 
@@ -672,7 +679,7 @@ class Turn:
 
     def _end_as_recorded(self, execution: Execution) -> None:
         texts = self._store.texts(execution.key)
-        error = cast("ErrorObject | None", json.loads(texts.error) if texts.error is not None else None)
+        error = cast("ErrorObject", parsed(execution.key, texts.error)) if texts.error is not None else None
         self.end(execution, cast("Ending", execution.outcome), result=texts.result, error=error)
 
     def end(
@@ -691,8 +698,14 @@ class Turn:
         self.ended.append(execution.key)
         if not execution.caller or execution.caller_operation is None:
             return
-        caller = self.execution_of_key(execution.caller)
-        operation_id = execution.caller_operation
+        try:
+            self._tell_caller(execution, status, result, error)
+        except DamagedError as damage:
+            _log.error("the caller of %s cannot be told of its end: %s", execution.arn, damage.problem.message)
+
+    def _tell_caller(self, execution: Execution, status: Ending, result: str | None, error: ErrorObject | None) -> None:
+        caller = self.execution_of_key(cast("int", execution.caller))
+        operation_id = cast("str", execution.caller_operation)
         match status:
             case "SUCCEEDED":
                 self.settle(caller, operation_id, "success", result=result)

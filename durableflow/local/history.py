@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from durableflow import ledger
+from durableflow.local.store import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,7 +141,7 @@ def execution_to_reply(
         if texts.result is not None:
             made["Result"] = texts.result
         if texts.error is not None:
-            made["Error"] = json.loads(texts.error)
+            made["Error"] = parsed(execution.key, texts.error)
     return made
 
 

@@ -29,7 +29,7 @@ from durableflow.local.callbacks import Expected, callback_facts, expected_answe
 from durableflow.local.clock import Clock
 from durableflow.local.executions import REPLAY_WINDOW_MS, Desk, Turn, checkpoint_token, request_id
 from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
-from durableflow.local.store import Execution, Reply, Store
+from durableflow.local.store import Execution, Reply, Store, parsed
 from durableflow.operations import function_name
 from durableflow.source import shown
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from durableflow.ledger import Event
+    from durableflow.local.store import TimerRow
     from durableflow.operations import ErrorObject, Operation, Update
     from durableflow.values import Json
 
@@ -51,6 +52,8 @@ _SYNC_PAYLOAD_MAX_BYTES = 6 * 1024 * 1024
 _ASYNC_PAYLOAD_MAX_BYTES = 1024 * 1024
 _DUE_AT_ONCE = 200
 _REMOVED_AT_ONCE = 20
+_DAMAGED_SECONDS = 3600
+"""When a timer is tried again whose execution could not be read."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CLIENT_TOKEN = re.compile(r"[\x21-\x7e]{1,64}")
 _STOPPED: Final[ErrorObject] = {"ErrorMessage": "Execution stopped by user request."}
@@ -415,7 +418,7 @@ class Service:
                 if key != execution.key:
                     raise ledger.refusal("Invalid Marker.", hint="it belongs to another execution")
             bodies = self._store.events(execution.key, after=after, newest_first=ReverseOrder, limit=limit + 1)
-        events: list[Event] = [json.loads(body) for body in bodies[:limit]]
+        events: list[Event] = [parsed(execution.key, body) for body in bodies[:limit]]
         reply: history.Reply = {
             "Events": [history.event_to_reply(event, with_data=IncludeExecutionData) for event in events]
         }
@@ -432,7 +435,7 @@ class Service:
         with self._look() as turn:
             execution = messages.execution_of(turn, DurableExecutionArn)
             bodies = self._store.events(execution.key, after=After, newest_first=False, limit=messages.ITEMS_MAX)
-        return [history.event_to_reply(json.loads(body), with_data=True) for body in bodies]
+        return [history.event_to_reply(parsed(execution.key, body), with_data=True) for body in bodies]
 
     def list_durable_executions_by_function(  # noqa: PLR0913 - the members of the API
         self,
@@ -536,7 +539,10 @@ class Service:
         with self._look() as turn:
             execution = messages.execution_of(turn, DurableExecutionArn)
             rows = self._store.operations(execution.key)
-            return [turn.execution_operation(execution), *(json.loads(body) for _, _, body in rows)]
+            return [
+                turn.execution_operation(execution),
+                *(cast("Operation", parsed(execution.key, body)) for _, _, body in rows),
+            ]
 
     def meter(self, *, DurableExecutionArn: str) -> dict[str, int]:
         """Return what an execution took, as the platform would count (protocol.md 9). Not part of the API.
@@ -893,12 +899,30 @@ class Service:
     def run_due(self) -> None:
         """Do everything that is due: waits, retries, time-outs of callbacks and executions, delayed invocations."""
         while True:
-            with self._turn() as turn:
-                timers = self._store.due(turn.now, limit=_DUE_AT_ONCE)
-                for timer in timers:
-                    turn.fire(timer)
+            try:
+                with self._turn() as turn:
+                    timers = self._store.due(turn.now, limit=_DUE_AT_ONCE)
+                    for timer in timers:
+                        turn.fire(timer)
+            except DurableflowError:
+                timers = self._run_due_apart()
             if len(timers) < _DUE_AT_ONCE:
                 return
+
+    def _run_due_apart(self) -> list[TimerRow]:
+        """Do what is due, each timer for itself, because one of them could not be done: the others must not wait."""
+        with self._look() as turn:
+            timers = self._store.due(turn.now, limit=_DUE_AT_ONCE)
+        for timer in timers:
+            try:
+                with self._turn() as turn:
+                    turn.fire(timer)
+            except DurableflowError as error:
+                _log.error("execution %d cannot go on: %s", timer.execution, error.problem.message)
+                with self._turn() as turn:
+                    later = turn.now + _DAMAGED_SECONDS * 1000
+                    self._store.arm(timer.execution, timer.operation, timer.kind, later)
+        return timers
 
     def remove_expired(self, now: int | None = None) -> int:
         """Remove the executions that have ended longer ago than they are to be kept (protocol.md 13, S18).

@@ -8,6 +8,7 @@ they are. The store knows rows and texts, not what they mean: that is `execution
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import stat
@@ -467,7 +468,7 @@ class Store:
     def operation(self, key: int, operation_id: str) -> Operation | None:
         """Return the operation recorded under an id."""
         row = self._run("SELECT body FROM operations WHERE execution = ? AND id = ?", (key, operation_id)).fetchone()
-        return cast("Operation", values.from_text(row[0])) if row else None
+        return cast("Operation", parsed(key, row[0])) if row else None
 
     def add_operation(self, key: int, position: int, operation: Operation, *, outstanding: bool, context: int) -> None:
         """Store a new operation; `position` and `context` as the schema says."""
@@ -694,6 +695,35 @@ class Store:
         self._run("DELETE FROM held WHERE execution = ?", (key,))
         self._run("DELETE FROM answered WHERE execution = ?", (key,))
         self._run("UPDATE targets SET is_running = 0, payload = NULL WHERE execution = ? AND is_running", (key,))
+
+
+class DamagedError(ServiceError):
+    """What is recorded of one execution cannot be read; the others are as they were."""
+
+    def __init__(self, key: int) -> None:
+        problem = diagnostic(
+            "DF734",
+            f"what is recorded of an execution (number {key}) is damaged",
+            hint="`durableflow doctor` tells which one; it can still be stopped and deleted",
+        )
+        super().__init__(problem, name="ServiceException", status=500, is_retryable=False)
+
+
+def parsed(key: int, body: object) -> dict[str, Any]:
+    """Return what a row of an execution holds, a JSON object.
+
+    Raises:
+        DamagedError: it holds something else.
+    """
+    if not isinstance(body, str):
+        raise DamagedError(key)
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(key) from error
+    if not isinstance(found, dict):
+        raise DamagedError(key)
+    return cast("dict[str, Any]", found)
 
 
 def _execution(row: tuple[Any, ...]) -> Execution:
