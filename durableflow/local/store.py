@@ -171,7 +171,7 @@ _PROGRESS = (
 )
 _EXECUTION = f"SELECT key, {_IDENTITY}, {_PROGRESS} FROM executions JOIN progress ON execution = key"  # noqa: S608 - constants
 _FIELDS = tuple(f"key, {_IDENTITY}, {_PROGRESS}".split(", "))
-_TABLES: Final = (
+TABLES: Final = (
     "progress",
     "operations",
     "events",
@@ -185,6 +185,8 @@ _TABLES: Final = (
     "pauses",
 )
 """Where rows of an execution are, besides its own."""
+BODIES: Final = ("operations", "events", "held")
+"""Where its rows hold JSON objects, in `body`."""
 _SAVE = f"UPDATE progress SET {', '.join(f'{column} = ?' for column in _PROGRESS.split(', '))} WHERE execution = ?"  # noqa: S608 - constants
 
 
@@ -435,7 +437,7 @@ class Store:
 
     def delete_execution(self, key: int) -> None:
         """Remove an execution that has ended, with everything that is stored of it; what it has started stays."""
-        for table in _TABLES:
+        for table in TABLES:
             self._run(f"DELETE FROM {table} WHERE execution = ?", (key,))  # noqa: S608 - constants
         # Its key may be given to another one.
         self._run("UPDATE executions SET caller = 0 WHERE caller > 0 AND caller = ?", (key,))
@@ -783,6 +785,11 @@ def open_reader(path: Path) -> Store:
     Raises:
         UsageError: as `open_store`, and when there is no such file or its schema is older.
     """
+    return Store(connect_reader(path), str(path), is_writable=False)
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Return a connection that only reads; raises as `open_reader`."""
     try:
         _check_file(path)
         connection = _connect(str(path))
@@ -807,7 +814,7 @@ def open_reader(path: Path) -> Store:
                 hint="run any workflow with this store once; that brings it up to date",
             )
         )
-    return Store(connection, str(path), is_writable=False)
+    return connection
 
 
 def _connect(name: str) -> sqlite3.Connection:
