@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from durableflow import values
+from durableflow import library, values
 from durableflow.cli import callback, console, loading, places, stores
 from durableflow.cli.completion import complete_executions
+from durableflow.cli.here import Here
 from durableflow.cli.progress import Board, elapsed
+from durableflow.expressions import EvaluationError
+from durableflow.local.engine import Engine
 from durableflow.source import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from durableflow.cli.places import Place, Where
 
@@ -220,6 +226,61 @@ def delete_command(execution: str, function: str | None, *, where: Where, as_jso
         console.emit(json.dumps({"executionArn": arn, "status": found["Status"], "isDeleted": True}, indent=2))
         return
     console.emit(f"{shown(found['DurableExecutionName'])}  deleted")
+
+
+@executions_command.command("prune")
+@click.option("--older-than", metavar="DURATION", help="Only what ended so long ago: 12h, 30d, P1W.")
+@click.option("--status", type=click.Choice(ENDS), multiple=True, help="Only this status; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be deleted.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@stores.store_option
+@stores.project_option
+@stores.json_option
+def prune_command(
+    older_than: str | None,
+    status: tuple[str, ...],
+    store: Path | None,
+    project: Path | None,
+    *,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Delete executions of this machine that have ended, with their histories; their names are free again."""
+    # Without one all count: what was run with --skip-time may have ended in the future.
+    latest = math.inf if older_than is None else time.time() - _duration_seconds(older_than)
+    with Here(stores.place_of(store, project)) as place:
+        items = map(_item, place.executions(function=None, statuses=status or ENDS))
+        found = [each for each in items if each["ended"] <= latest]
+    if found and not yes and not dry_run and not _is_confirmed(len(found)):
+        console.tell("nothing was deleted")
+        return
+    count = 0
+    if found and not dry_run:
+        with Engine(store=stores.place_of(store, project)) as engine:
+            count = engine.delete_all([each["executionArn"] for each in found])
+    if as_json:
+        console.emit(json.dumps({"executions": found, "deleted": count}, indent=2, ensure_ascii=False))
+        return
+    if dry_run:
+        for each in found:
+            console.emit(f"{shown(each['name'])}  {each['workflow']}  {each['status']}  {moment(each['ended'])}")
+        console.tell(f"{console.counted(len(found), 'executions')} would be deleted")
+        return
+    console.emit(f"{console.counted(count, 'executions')} deleted")
+
+
+def _duration_seconds(text: str) -> float:
+    try:
+        return library.parse_duration(text)
+    except EvaluationError as error:
+        raise click.BadParameter(error.message, param_hint="--older-than") from error
+
+
+def _is_confirmed(count: int) -> bool:
+    if not sys.stdin.isatty():
+        raise click.UsageError("prune asks before it deletes anything, and nobody is there to answer: say --yes")
+    return click.confirm(f"Delete {console.counted(count, 'executions')} for good?", err=True)
 
 
 def _act(operation: str, execution: str, function: str | None, where: Where, *, as_json: bool, **members: Any) -> None:

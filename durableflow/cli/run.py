@@ -272,7 +272,7 @@ def _run(
         arn: str = known["DurableExecutionArn"]
     else:
         arn = engine.start(loaded.plan.name, "{}" if text is None else text, name)
-    if known is not None and known["Status"] != "RUNNING":
+    if known is not None and "EndTimestamp" in known:
         console.tell("this execution has ended before; its recorded result:")
     else:
         with drawn:
@@ -280,7 +280,7 @@ def _run(
                 drawn.take(event)
                 asking.take(event)
     found = engine.describe(arn)
-    if found["Status"] == "RUNNING":
+    if "EndTimestamp" not in found:
         interrupt.check()  # nothing else ends the events before the execution
     problem, state = None, None
     if found["Status"] != "SUCCEEDED":

@@ -58,6 +58,11 @@ DRAIN_SECONDS: Final = 1.0
 TICK_MAX_SECONDS: Final = 60.0
 """Longest sleep of the timers' thread: a machine that was suspended or whose clock was set is noticed within it."""
 
+SWEEP_SECONDS: Final = 60.0
+"""How often executions are looked for whose retention is over."""
+DELETED_AT_ONCE: Final = 100
+"""How many executions are deleted in one transaction, during which nothing else happens."""
+
 
 class _Owner:
     """The owner's side: everything in this process.
@@ -105,6 +110,7 @@ class _Owner:
         self._events = 0
         self._expected = dict(expected)
         self._may_skip = False
+        self._sweep_at = time.monotonic()
         self._is_closed = False
         self.service.subscribe(self._notice)
         self._methods = self._served()
@@ -124,6 +130,10 @@ class _Owner:
             "get_durable_execution_history": service.get_durable_execution_history,
             "list_executions": service.list_executions,
             "stop_durable_execution": service.stop_durable_execution,
+            "pause_durable_execution": service.pause_durable_execution,
+            "resume_durable_execution": service.resume_durable_execution,
+            "delete_durable_execution": service.delete_durable_execution,
+            "delete_executions": service.delete_executions,
             "meter": service.meter,
             "operations": service.operations,
             "checkpoint_durable_execution": service.checkpoint_durable_execution,
@@ -199,11 +209,16 @@ class _Owner:
 
     def _tick(self) -> float:
         """Do what is due; return how many seconds there is nothing to do."""
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_SECONDS
+            # By the machine's time: what others keep in this store is not to be lost to time that is skipped.
+            self.service.remove_expired(self._machine.now())
         # Asked for first: an invocation that ends from here on may sleep until an earlier moment, or ask for an answer.
         is_idle = self.service.is_idle
         if self._expected and self.service.answer_callbacks(dict(self._expected)):
             return 0  # what is answered does not time out (rule 30)
-        due = self.service.next_due()
+        is_skipping = isinstance(self._clock, SkipClock)
+        due = self.service.next_jump() if is_skipping else self.service.next_due()
         if due is None:
             return TICK_MAX_SECONDS
         ahead = due - self._clock.now()
@@ -576,7 +591,7 @@ class Engine:
         """Wait for the end of an execution, at most `timeout` real seconds.
 
         Returns:
-            The execution as `get_durable_execution` shows it; its `Status` is RUNNING when it did not end in time.
+            The execution as `get_durable_execution` shows it; it has no `EndTimestamp` when it did not end in time.
         """
         for _ in self.follow(arn, timeout):
             pass
@@ -601,6 +616,31 @@ class Engine:
         """End an execution as STOPPED."""
         reply: Mapping[str, Any] = self._ask("stop_durable_execution", DurableExecutionArn=arn, Error=error)
         return reply
+
+    def pause(self, arn: str, *, reason: str | None = None, stops_timeout: bool = True) -> None:
+        """Have an execution rest, see `Service.pause_durable_execution`.
+
+        Raises:
+            ServiceError: DF721 or DF726: there is none, or it is not running.
+        """
+        self._ask(
+            "pause_durable_execution", DurableExecutionArn=arn, Reason=reason, ExecutionTimeoutPaused=stops_timeout
+        )
+
+    def resume(self, arn: str, *, reason: str | None = None) -> None:
+        """Let an execution go on that rests; raises as :meth:`pause`."""
+        self._ask("resume_durable_execution", DurableExecutionArn=arn, Reason=reason)
+
+    def delete(self, arn: str) -> None:
+        """Remove an execution that has ended; raises as :meth:`pause`."""
+        self._ask("delete_durable_execution", DurableExecutionArn=arn)
+
+    def delete_all(self, arns: Sequence[str]) -> int:
+        """Remove those of these executions that have ended; return how many."""
+        count = 0
+        for at in range(0, len(arns), DELETED_AT_ONCE):
+            count += self._ask("delete_executions", Arns=arns[at : at + DELETED_AT_ONCE])["Deleted"]
+        return count
 
     def find(self, name: str) -> list[Mapping[str, Any]]:
         """Return the executions of a name, newest first."""

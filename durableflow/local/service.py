@@ -29,7 +29,7 @@ from durableflow.local.callbacks import Expected, callback_facts, expected_answe
 from durableflow.local.clock import Clock
 from durableflow.local.executions import REPLAY_WINDOW_MS, Desk, Turn, checkpoint_token, request_id
 from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
-from durableflow.local.store import Execution, Reply, Store
+from durableflow.local.store import Execution, Reply, Store, parsed
 from durableflow.operations import function_name
 from durableflow.source import shown
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from durableflow.ledger import Event
+    from durableflow.local.store import TimerRow
     from durableflow.operations import ErrorObject, Operation, Update
     from durableflow.values import Json
 
@@ -50,6 +51,9 @@ InvocationType: TypeAlias = Literal["RequestResponse", "Event", "DryRun"]
 _SYNC_PAYLOAD_MAX_BYTES = 6 * 1024 * 1024
 _ASYNC_PAYLOAD_MAX_BYTES = 1024 * 1024
 _DUE_AT_ONCE = 200
+_REMOVED_AT_ONCE = 20
+_DAMAGED_SECONDS = 3600
+"""When a timer is tried again whose execution could not be read."""
 _FUNCTIONS_MAX = 10_000
 _FUNCTIONS_USUAL = 50
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -266,8 +270,8 @@ class Service:
             ServiceError: InvalidParameterValueException; nothing has changed. `Invalid checkpoint token` is the one
                 that another invocation cures.
         """
-        if ClientToken is not None and not _CLIENT_TOKEN.fullmatch(ClientToken):
-            raise ledger.refusal("ClientToken must be 1 to 64 printable characters.")
+        if ClientToken is not None:
+            _check_client_token(ClientToken)
         digest = messages.digest(Updates) if ClientToken is not None else b""
         with self._turn() as turn:
             execution = turn.execution(DurableExecutionArn)
@@ -292,7 +296,9 @@ class Service:
         if kept is None or kept.token != token or turn.now - kept.at > REPLAY_WINDOW_MS:
             return None
         if kept.digest != digest:
-            raise ledger.refusal("The ClientToken was used with other updates.", hint="make a new one for each request")
+            raise ledger.refusal(
+                "The ClientToken was used with another request.", hint="make a new one for each request"
+            )
         return kept.body
 
     def _checkpoint_reply(self, execution: Execution, delta: list[Operation]) -> tuple[history.Reply, str]:
@@ -361,15 +367,25 @@ class Service:
 
     # ---- Looking at executions --------------------------------------------------------------------------------------
 
-    def get_durable_execution(self, *, DurableExecutionArn: str) -> history.Reply:
+    def get_durable_execution(self, *, DurableExecutionArn: str, IncludeExecutionData: bool = True) -> history.Reply:
         """Return what an execution was given, how it is, and what it gave (protocol.md 7.3).
+
+        Args:
+            DurableExecutionArn: whose.
+            IncludeExecutionData: False leaves out what it was given and gave.
 
         Raises:
             ServiceError: ResourceNotFoundException.
         """
         with self._look() as turn:
             execution = messages.execution_of(turn, DurableExecutionArn)
-            return history.execution_to_reply(execution, self._store.texts(execution.key))
+            return history.execution_to_reply(
+                execution,
+                self._store.texts(execution.key),
+                pause=self._store.pause(execution.key),
+                times_out=self._store.timers_of(execution.key, "").get("execution"),
+                with_data=IncludeExecutionData,
+            )
 
     def get_durable_execution_history(
         self,
@@ -404,7 +420,7 @@ class Service:
                 if key != execution.key:
                     raise ledger.refusal("Invalid Marker.", hint="it belongs to another execution")
             bodies = self._store.events(execution.key, after=after, newest_first=ReverseOrder, limit=limit + 1)
-        events: list[Event] = [json.loads(body) for body in bodies[:limit]]
+        events: list[Event] = [parsed(execution.key, body) for body in bodies[:limit]]
         reply: history.Reply = {
             "Events": [history.event_to_reply(event, with_data=IncludeExecutionData) for event in events]
         }
@@ -421,7 +437,7 @@ class Service:
         with self._look() as turn:
             execution = messages.execution_of(turn, DurableExecutionArn)
             bodies = self._store.events(execution.key, after=After, newest_first=False, limit=messages.ITEMS_MAX)
-        return [history.event_to_reply(json.loads(body), with_data=True) for body in bodies]
+        return [history.event_to_reply(parsed(execution.key, body), with_data=True) for body in bodies]
 
     def list_durable_executions_by_function(  # noqa: PLR0913 - the members of the API
         self,
@@ -525,7 +541,10 @@ class Service:
         with self._look() as turn:
             execution = messages.execution_of(turn, DurableExecutionArn)
             rows = self._store.operations(execution.key)
-            return [turn.execution_operation(execution), *(json.loads(body) for _, _, body in rows)]
+            return [
+                turn.execution_operation(execution),
+                *(cast("Operation", parsed(execution.key, body)) for _, _, body in rows),
+            ]
 
     def meter(self, *, DurableExecutionArn: str) -> dict[str, int]:
         """Return what an execution took, as the platform would count (protocol.md 9). Not part of the API.
@@ -623,7 +642,7 @@ class Service:
         with self._changed:
             while True:
                 found = self.get_durable_execution(DurableExecutionArn=DurableExecutionArn)
-                if found["Status"] != "RUNNING":
+                if "EndTimestamp" in found:
                     return found
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -702,9 +721,122 @@ class Service:
         error = self._error(Error)
         with self._turn() as turn:
             execution = messages.execution_of(turn, DurableExecutionArn)
-            if execution.status == "RUNNING":
+            if not execution.has_ended:
                 turn.stop(execution, error or _STOPPED)
         return {"StopTimestamp": history.seconds(cast("int", execution.ended))}
+
+    def pause_durable_execution(
+        self,
+        *,
+        DurableExecutionArn: str,
+        ClientToken: str | None = None,
+        Reason: str | None = None,
+        ExecutionTimeoutPaused: bool | None = None,
+    ) -> history.Reply:
+        """Have an execution rest: none of its code runs until it is resumed, while waits and callbacks go on.
+
+        An invocation in flight ends by itself; until then the execution is PAUSING, afterwards PAUSED.
+
+        Args:
+            DurableExecutionArn: of an execution that is RUNNING.
+            ClientToken: the same one with the same request, within 15 minutes, changes nothing and is no conflict.
+            Reason: for the history, up to 1,024 characters.
+            ExecutionTimeoutPaused: whether the execution's timeout stands still while it rests; unless given, yes.
+
+        Returns:
+            `{}`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, ResourceConflictException (409), InvalidParameterValueException.
+        """
+        stops_timeout = True if ExecutionTimeoutPaused is None else ExecutionTimeoutPaused
+        if type(stops_timeout) is not bool:
+            raise ledger.refusal("ExecutionTimeoutPaused must be true or false.")
+        messages.check_reason(Reason)
+        asked: list[Json] = [Reason, stops_timeout]
+        with self._turn() as turn:
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            if self._is_repeated(turn, execution, "pause", ClientToken, asked):
+                return {}
+            if execution.status != "RUNNING":
+                raise messages.conflict(execution, "paused")
+            turn.pause(execution, reason=Reason, stops_timeout=stops_timeout)
+            if execution.invocation is not None and execution.invocation not in self._running:
+                turn.interrupt(execution)  # it was cut off with the service before this one, and will not end by itself
+        return {}
+
+    def resume_durable_execution(
+        self, *, DurableExecutionArn: str, ClientToken: str | None = None, Reason: str | None = None
+    ) -> history.Reply:
+        """Let an execution go on as if it had only slept.
+
+        Args:
+            DurableExecutionArn: of an execution that is PAUSED, or PAUSING: that one is not paused after all.
+            ClientToken: see `pause_durable_execution`.
+            Reason: likewise.
+
+        Returns:
+            `{}`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, ResourceConflictException (409), InvalidParameterValueException.
+        """
+        messages.check_reason(Reason)
+        with self._turn() as turn:
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            if self._is_repeated(turn, execution, "resume", ClientToken, [Reason]):
+                return {}
+            if execution.status not in {"PAUSING", "PAUSED"}:
+                raise messages.conflict(execution, "resumed")
+            turn.resume(execution, reason=Reason)
+        return {}
+
+    def _is_repeated(
+        self, turn: Turn, execution: Execution, method: str, client_token: str | None, asked: Sequence[Json]
+    ) -> bool:
+        """Say whether this very request was granted before; otherwise it is noted, for the case that it is now.
+
+        Raises:
+            ServiceError: InvalidParameterValueException.
+        """
+        if client_token is None:
+            return False
+        _check_client_token(client_token)
+        digest = messages.digest(asked)
+        if self._repeated(turn, execution, method, client_token, digest) is not None:
+            return True
+        self._store.put_reply(execution.key, client_token, Reply(token=method, digest=digest, at=turn.now, body="{}"))
+        return False
+
+    def delete_durable_execution(self, *, DurableExecutionArn: str) -> history.Reply:
+        """Remove an execution that has ended, with its history and data, at once; what it has started stays.
+
+        Returns:
+            `{DeletionRequestTimestamp}`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, ResourceConflictException (409): it has not ended.
+        """
+        with self._turn() as turn:
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            if not execution.has_ended:
+                raise messages.conflict(execution, "deleted")
+            turn.delete(execution)
+        return {"DeletionRequestTimestamp": history.seconds(turn.now)}
+
+    def delete_executions(self, *, Arns: Sequence[str]) -> dict[str, int]:
+        """Remove those of these executions that are there and have ended, in one go. Not part of the API.
+
+        Returns:
+            `{Deleted}`: how many.
+        """
+        with self._turn() as turn:
+            found = [execution for arn in Arns if (execution := turn.execution(arn)) and execution.has_ended]
+            # One that is named twice is one.
+            ended = {execution.key: execution for execution in found}
+            for execution in ended.values():
+                turn.delete(execution)
+        return {"Deleted": len(ended)}
 
     def send_durable_execution_callback_success(
         self, *, CallbackId: str, Result: bytes | str | None = None
@@ -737,7 +869,7 @@ class Service:
         """
         with self._turn() as turn:
             execution, operation, heartbeat_seconds = self._callback(turn, CallbackId)
-            if operation["Status"] != "STARTED" or execution.status != "RUNNING":
+            if operation["Status"] != "STARTED" or execution.has_ended:
                 raise messages.closed(operation)
             if heartbeat_seconds:
                 due = turn.now + heartbeat_seconds * 1000
@@ -816,15 +948,62 @@ class Service:
         with self._lock:
             return self._store.next_due()
 
+    def next_jump(self) -> int | None:
+        """Return what time may be skipped to, epoch milliseconds: as `next_due`, but for timeouts of what is paused.
+
+        Nobody would get to resume an execution whose timeout is the next thing that happens.
+        """
+        with self._lock:
+            return self._store.next_jump()
+
     def run_due(self) -> None:
         """Do everything that is due: waits, retries, time-outs of callbacks and executions, delayed invocations."""
         while True:
-            with self._turn() as turn:
-                timers = self._store.due(turn.now, limit=_DUE_AT_ONCE)
-                for timer in timers:
-                    turn.fire(timer)
+            try:
+                with self._turn() as turn:
+                    timers = self._store.due(turn.now, limit=_DUE_AT_ONCE)
+                    for timer in timers:
+                        turn.fire(timer)
+            except DurableflowError:
+                timers = self._run_due_apart()
             if len(timers) < _DUE_AT_ONCE:
                 return
+
+    def _run_due_apart(self) -> list[TimerRow]:
+        """Do what is due, each timer for itself, because one of them could not be done: the others must not wait."""
+        with self._look() as turn:
+            timers = self._store.due(turn.now, limit=_DUE_AT_ONCE)
+        for timer in timers:
+            try:
+                with self._turn() as turn:
+                    turn.fire(timer)
+            except DurableflowError as error:
+                _log.error("execution %d cannot go on: %s", timer.execution, error.problem.message)
+                with self._turn() as turn:
+                    later = turn.now + _DAMAGED_SECONDS * 1000
+                    self._store.arm(timer.execution, timer.operation, timer.kind, later)
+        return timers
+
+    def remove_expired(self, now: int | None = None) -> int:
+        """Remove the executions that have ended longer ago than they are to be kept (protocol.md 13, S18).
+
+        Args:
+            now: epoch milliseconds; the clock's time unless given. Whoever skips time gives the machine's, since
+                nothing that others keep here may be lost to it.
+
+        Returns:
+            How many there were.
+        """
+        count = 0
+        while True:
+            # A few at a time, so that nobody else waits long for the lock.
+            with self._turn() as turn:
+                keys = self._store.expired(turn.now if now is None else now, limit=_REMOVED_AT_ONCE)
+                for key in keys:
+                    turn.delete(turn.execution_of_key(key))
+            count += len(keys)
+            if len(keys) < _REMOVED_AT_ONCE:
+                return count
 
     def answer_callbacks(self, expected: Expected) -> bool:
         """Answer the open callbacks that executions wait for and that have an expected answer (rules 30, 60).
@@ -851,19 +1030,16 @@ class Service:
             self._store.drop_replies(turn.now - REPLAY_WINDOW_MS)
             for row in self._store.running():
                 if row.invocation is not None:
-                    if row.invocation not in self._running and turn.function_of(row) is not None:
+                    is_cut_off = row.invocation not in self._running
+                    # What is to be paused goes to rest, whether its function is known or not.
+                    if is_cut_off and (row.status == "PAUSING" or turn.function_of(row) is not None):
                         turn.interrupt(turn.execution_of_key(row.key))
-                elif self._should_run(row):
+                elif row.status == "RUNNING" and turn.is_behind(row):
                     turn.wake(turn.execution_of_key(row.key))
             for target in self._store.running_targets():
                 function = self._functions.resolve(f"{target.function}:{target.version}")
                 if target.request_id not in self._running and function is not None:
                     turn.start_target(turn.execution_of_key(target.execution), target, function)
-
-    def _should_run(self, execution: Execution) -> bool:
-        """Say whether an execution without an invocation missed its wake-up: its function was not known then."""
-        is_behind = execution.invocations == 0 or execution.unseen or execution.failures
-        return bool(is_behind) and not self._store.has_timer(execution.key, "backoff")
 
     @property
     def is_idle(self) -> bool:
@@ -958,3 +1134,8 @@ class Service:
             listener(arn, event)
         except Exception:  # noqa: BLE001 - the edge to whoever listens: the record must not depend on them
             _log.exception("a listener failed")
+
+
+def _check_client_token(token: str) -> None:
+    if not _CLIENT_TOKEN.fullmatch(token):
+        raise ledger.refusal("ClientToken must be 1 to 64 printable characters.")
