@@ -143,7 +143,9 @@ class _Owner:
         return reply
 
     def _ended(self, job_id: str, end: End) -> None:
-        self.service.invocation_ended(job_id, output=end.output, text=end.text, error=end.error)
+        self.service.invocation_ended(
+            job_id, output=end.output, text=end.text, error=end.error, is_hopeless=end.is_hopeless
+        )
         self.nudge()
 
     # Time ------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """What does a worker process do? One job at a time for the service that started it, until that service is gone.
 
-A job is one invocation of a durable function (the driver runs it; its requests to the service go back over the socket)
-or one of a plain Python function. The process stands for what Lambda calls an execution environment: it is started for
-one set of folders, keeps its modules and plans between jobs, and may die without taking anything with it.
+A job is one invocation of a workflow (the driver runs it; its requests to the service go back over the socket), one of
+a durable function that is written with an AWS SDK (which asks the service over HTTP), or one of a plain function. The
+process stands for what Lambda calls an execution environment: it is started for one set of folders, keeps its modules
+and plans between jobs, and may die without taking anything with it.
 
 It loads what its jobs need and nothing else; neither the front end (PyYAML, pydantic, Jinja2) nor the store.
 
@@ -32,6 +33,7 @@ from durableflow.actions import Actions, AllowList
 from durableflow.calls import Answers, Tools, refused_action
 from durableflow.errors import Diagnostic, Fault, ServiceError
 from durableflow.interpreter import COMPENSATION_FAILED
+from durableflow.local import sdk
 from durableflow.local.frames import Channel
 from durableflow.offload import DirectoryStore
 from durableflow.operations import error_from_fault
@@ -157,6 +159,7 @@ class Jobs:
         self._asked = _Asked(channel)
         self._plans: dict[str, Plan] = {}
         self._clock_offset = 0
+        self._runtime: sdk.Runtime | None = None
 
     def serve(self) -> None:
         """Work until the service closes the channel."""
@@ -164,7 +167,13 @@ class Jobs:
             # From here on, a process that dies may have had an effect.
             self._channel.send({"begun": True})
             with self._output.labelled(job["label"], everywhere=True):
-                end = self._durable(job) if job["kind"] == "durable" else self._plain(job)
+                match job["kind"]:
+                    case "durable":
+                        end = self._durable(job)
+                    case "sdk":
+                        end = self._sdk(job)
+                    case _:
+                        end = self._plain(job)
             self._channel.send({"end": end})
 
     def _durable(self, job: Mapping[str, Any]) -> Object:
@@ -218,16 +227,34 @@ class Jobs:
     def _clock_ms(self) -> int:
         return work.system_milliseconds() + self._clock_offset
 
+    def _sdk(self, job: Mapping[str, Any]) -> Object:
+        if self._runtime is None:
+            # Before the function's module is imported, which may have its own opinion on logging.
+            self._runtime = sdk.Runtime(self._output)
+        self._runtime.begin(job["id"], job["function_name"], job["function_version"])
+        end = self._called(job, job["event"])
+        if (text := end.get("text")) is None:
+            return end
+        try:
+            return {"output": values.from_text(cast("str", text))}
+        except values.ValueRefusedError as error:
+            return _refused("Runtime.MarshalError", f"Unable to marshal response: {error}")
+
     def _plain(self, job: Mapping[str, Any]) -> Object:
         try:
             event = values.from_text(job["payload"])
         except values.ValueRefusedError as error:
             return _refused("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}")
+        return self._called(job, event)
+
+    def _called(self, job: Mapping[str, Any], event: Json) -> Object:
+        """Call the function that a job names, as Lambda's runtime does, and return its text or its error."""
         try:
             handler = work.function(job["handler"], work.RootFinder.installed(self._roots))
             returned = handler(event, LambdaContext(job))
         except work.HandlerError as error:
-            return {"error": cast("Json", error_from_fault(Fault(error.name, error.problem.message)))}
+            fault = Fault(error.name, error.problem.message)
+            return {"error": cast("Json", error_from_fault(fault)), "is_hopeless": True}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge: what a function raises is its error
             return {"error": cast("Json", _error(error))}
         try:
@@ -329,6 +356,8 @@ class LambdaContext:
         self.function_name: str = job["function_name"]
         self.function_version: str = job["function_version"]
         self.invoked_function_arn = f"arn:aws:lambda:us-east-1:123456789012:function:{self.function_name}"
+        if self.function_version != "$LATEST":
+            self.invoked_function_arn += f":{self.function_version}"
         self.tenant_id: str | None = job["tenant_id"]
         self.log_group_name = f"/aws/lambda/{self.function_name}"
         self.log_stream_name = "local"

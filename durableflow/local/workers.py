@@ -120,6 +120,31 @@ class Python:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sdk:
+    """One invocation of a durable function that is written with an AWS SDK, which calls the service over HTTP.
+
+    Args:
+        id: of the job; the request id that the function sees.
+        label: whose output it is, for people.
+        environment: where the function is, and what tells the SDK where the service is (see sdk.py).
+        handler: `module:function`.
+        event: as Lambda would hand it over.
+        function_name: without qualifier.
+        function_version: what runs.
+        tenant_id: None for none.
+    """
+
+    id: str
+    label: str
+    environment: Environment
+    handler: str
+    event: Object
+    function_name: str
+    function_version: str
+    tenant_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One run of a program with the event on standard input and the result on standard output."""
 
@@ -156,14 +181,22 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How a task ended: with an error; or a durable function's output; or a plain function's text."""
+    """How a task ended: with an error; or a durable function's output; or a plain function's text.
+
+    Args:
+        output, text, error: see there.
+        is_hopeless: whether the same error would come of trying again: the function cannot be found or imported.
+    """
 
     output: Json = None
     text: str | None = None
     error: ErrorObject | None = None
+    is_hopeless: bool = False
 
 
-Task: TypeAlias = Durable | Python | Command | Remote | Fixed
+Task: TypeAlias = Durable | Python | Sdk | Command | Remote | Fixed
+InProcess: TypeAlias = Durable | Python | Sdk
+"""The tasks that a worker process does."""
 
 
 class Asked(Protocol):
@@ -286,7 +319,7 @@ class Pool:
 
 
 def _environment(task: Task) -> Environment | None:
-    return task.environment if isinstance(task, (Durable, Python)) else None
+    return task.environment if isinstance(task, InProcess) else None
 
 
 class _Lane(threading.Thread):
@@ -333,7 +366,7 @@ class _Lane(threading.Thread):
                     return self._commanded(task)
                 case Remote():
                     return self._called(task)
-                case Durable() | Python():
+                case Durable() | Python() | Sdk():
                     # A process may have died while it was idle; nothing has begun, so another one takes the task.
                     return self._process_for(task).do(task) or self._process_for(task).do(task) or _not_started()
         except Exception as error:  # the edge of this thread: no descriptors, no memory, a defect of ours
@@ -342,7 +375,7 @@ class _Lane(threading.Thread):
             self._drop()
             return _failed("Runtime.Unknown", f"{type(error).__name__}: {error}")
 
-    def _process_for(self, task: Durable | Python) -> _Process:
+    def _process_for(self, task: InProcess) -> _Process:
         if self._process and (self.environment != task.environment or not self._process.is_alive()):
             self._drop()
         if self._process is None:
@@ -447,7 +480,7 @@ class _Process:
         """Say whether the process can take a task."""
         return self._popen.poll() is None
 
-    def do(self, task: Durable | Python) -> End | None:
+    def do(self, task: InProcess) -> End | None:
         """Have one task done, or return None when it has not begun; the process may be gone afterwards."""
         self._label = task.label
         has_begun = False
@@ -491,8 +524,8 @@ class _Process:
         self._life.close()
         return code
 
-    def _knows(self, task: Durable | Python) -> bool:
-        if isinstance(task, Python) or task.plan.digest in self._plans:
+    def _knows(self, task: InProcess) -> bool:
+        if not isinstance(task, Durable) or task.plan.digest in self._plans:
             return True
         self._plans.add(task.plan.digest)
         return False
@@ -525,7 +558,7 @@ class _Process:
                 self._pool.log(*((label or self._label, rest) if separator else (self._label, text)))
 
 
-def _message(task: Durable | Python, *, is_plan_known: bool, is_equipped: bool, seconds: float) -> Object:
+def _message(task: InProcess, *, is_plan_known: bool, is_equipped: bool, seconds: float) -> Object:
     match task:
         case Durable():
             return {
@@ -546,6 +579,18 @@ def _message(task: Durable | Python, *, is_plan_known: bool, is_equipped: bool, 
                 "label": task.label,
                 "handler": task.handler,
                 "payload": task.payload,
+                "function_name": task.function_name,
+                "function_version": task.function_version,
+                "tenant_id": task.tenant_id,
+                "seconds": seconds,
+            }
+        case Sdk():
+            return {
+                "kind": "sdk",
+                "id": task.id,
+                "label": task.label,
+                "handler": task.handler,
+                "event": task.event,
                 "function_name": task.function_name,
                 "function_version": task.function_version,
                 "tenant_id": task.tenant_id,
