@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from durableflow.ledger import Event
+    from durableflow.local.lines import Line
     from durableflow.local.store import Execution, Texts
     from durableflow.operations import Operation
 
@@ -99,6 +100,17 @@ def execution_to_reply(execution: Execution, texts: Texts) -> Reply:
         if texts.error is not None:
             made["Error"] = json.loads(texts.error)
     return made
+
+
+def line_to_reply(number: int, line: Line) -> Reply:
+    """Return a line that a handler has written; the API has no such thing."""
+    return {
+        "Id": number,
+        "Timestamp": seconds(line.at),
+        "RequestId": line.job,
+        "Name": line.label,
+        "Message": line.text,
+    }
 
 
 def marker(kind: str, *numbers: int) -> str:

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +50,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+LABEL_START: Final = "\x1e"
 LABEL_END: Final = "\x1f"
-"""Stands between the label of a line of output and the line (see `workers.py`, which reads them)."""
+"""What the label of a line of output stands between, in front of the line (see `workers.py`, which reads them)."""
 RESPONSE_MAX_BYTES: Final = 6 * 1024 * 1024
 """Largest response of a function, as on Lambda."""
 STACK_FRAMES: Final = 20
@@ -117,12 +118,13 @@ class Output(io.TextIOWrapper):
         """The secrets that have been used."""
         self._threads = threading.local()
         self._label = ""
+        self._begun: list[tuple[threading.Thread, _Line]] = []
+        """What threads without a label have begun to write; some have ended since."""
+        self._beginning = threading.Lock()
 
     def write(self, text: str, /) -> int:
         """Write the lines that are complete, keep the rest."""
-        current = _LINE.get()
-        if current is None:
-            current = self._threads.__dict__.setdefault("line", _Line(None))
+        current = _LINE.get() or self._line_of_thread()
         *lines, current.begun = (current.begun + text).split("\n")
         for line in lines:
             self._line(current.label, line)
@@ -139,12 +141,34 @@ class Output(io.TextIOWrapper):
             yield
         finally:
             _LINE.reset(token)
-            if current.begun:
-                self._line(label, current.begun)
-                current.begun = ""
+            self._finish(current)
+
+    def _line_of_thread(self) -> _Line:
+        current: _Line | None = getattr(self._threads, "line", None)
+        if current is None:
+            current = self._threads.line = _Line(None)
+            with self._beginning:
+                self._begun.append((threading.current_thread(), current))
+        return current
+
+    def _finish(self, current: _Line) -> None:
+        if current.begun:
+            begun, current.begun = current.begun, ""
+            self._line(current.label, begun)
+
+    def mark(self, mark: str) -> None:
+        """Write a line that stands behind all that has been written: a word that the service has chosen."""
+        with self._beginning:
+            for _, begun in self._begun:
+                self._finish(begun)
+            self._begun = [(thread, begun) for thread, begun in self._begun if thread.is_alive()]
+        with suppress(OSError, ValueError):  # a handler may have closed what it does not own
+            if sys.__stdout__ is not None:
+                sys.__stdout__.flush()
+            os.write(2, f"{mark}\n".encode())
 
     def _line(self, label: str | None, line: str) -> None:
-        super().write(f"{label or self._label}{LABEL_END}{self.told.text(line)}\n")
+        super().write(f"{LABEL_START}{label or self._label}{LABEL_END}{self.told.text(line)}\n")
 
 
 class Jobs:
@@ -174,6 +198,7 @@ class Jobs:
                         end = self._sdk(job)
                     case _:
                         end = self._plain(job)
+            self._output.mark(job["mark"])
             self._channel.send({"end": end})
 
     def _durable(self, job: Mapping[str, Any]) -> Object:

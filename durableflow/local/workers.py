@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from durableflow.local import remote
 from durableflow.local.frames import Channel
 from durableflow.local.jobs import OPERATIONS_MAX
 from durableflow.local.programs import LINE_BYTES, Program, ProgramError, ending, kill_session
-from durableflow.local.worker_main import LABEL_END
+from durableflow.local.worker_main import LABEL_END, LABEL_START
 from durableflow.operations import error_from_fault
 from durableflow.source import visible
 
@@ -226,6 +227,7 @@ class Pool:
         ended: called, from the lane's thread, with a task's id and its end.
         size: most lanes, None for the number of CPUs and two; at least 1.
         log: called with each line that a handler or target writes, and whose it is.
+        wrote: called likewise, with the id of the task in front. All lines of a task come before its end is reported.
         time_limit_seconds: a task that takes longer is ended.
     """
 
@@ -236,11 +238,13 @@ class Pool:
         ended: Callable[[str, End], None],
         size: int | None = None,
         log: Callable[[str, str], None] = to_standard_error,
+        wrote: Callable[[str, str, str], None] | None = None,
         time_limit_seconds: float = TIME_LIMIT_SECONDS,
     ) -> None:
         self.asked = asked
         self.ended = ended
-        self.log = log
+        self._log = log
+        self._wrote = wrote
         self.time_limit_seconds = time_limit_seconds
         self._size = max(1, size if size is not None else (os.cpu_count() or 1) + 2)
         self._changed = threading.Condition()
@@ -278,6 +282,12 @@ class Pool:
             lane.end()
         for lane in self._lanes:
             lane.join()
+
+    def write(self, task: str, label: str, line: str) -> None:
+        """Pass on a line that a handler or target has written; called from the threads that read them."""
+        self._log(label, line)
+        if self._wrote is not None:
+            self._wrote(task, label, line)
 
     def report(self, lane: _Lane, task: Task, end: End) -> Task | None:
         """Report the end of a task and return what its lane does next, or None when it is idle.
@@ -399,7 +409,7 @@ class _Lane(threading.Thread):
                     task.arguments,
                     folder=task.environment.folder,
                     environ=task.environment.environ(),
-                    on_line=lambda line: pool.log(task.label, line),
+                    on_line=lambda line: pool.write(task.id, task.label, line),
                 )
             return End(text=self._program.result(task.payload.encode(), seconds=pool.time_limit_seconds))
         except TimeoutError:
@@ -442,7 +452,10 @@ class _Process:
         self._pool = pool
         self._plans: set[str] = set()
         self._is_equipped = False
+        self._task = ""
         self._label = "worker"
+        self._mark = ""
+        self._is_marked = threading.Event()
         ours, theirs = socket.socketpair()
         lifeline, life = os.pipe()
         self._life = os.fdopen(life, "wb", buffering=0)
@@ -482,7 +495,9 @@ class _Process:
 
     def do(self, task: InProcess) -> End | None:
         """Have one task done, or return None when it has not begun; the process may be gone afterwards."""
-        self._label = task.label
+        self._task, self._label = task.id, task.label
+        self._mark = f"{LABEL_START}{secrets.token_hex(8)}"
+        self._is_marked.clear()
         has_begun = False
         deadline = time.monotonic() + self._pool.time_limit_seconds
         try:
@@ -493,10 +508,12 @@ class _Process:
                 seconds=self._pool.time_limit_seconds,
             )
             self._is_equipped = self._is_equipped or isinstance(task, Durable)
-            self._send(job, deadline)
+            self._send({**job, "mark": self._mark}, deadline)
             while (message := self._receive(deadline)) is not None:
                 has_begun = True
                 if (end := message.get("end")) is not None:
+                    # What it wrote takes another way, and may still be on it.
+                    self._is_marked.wait(_LEFT_OVER_SECONDS)
                     return End(**cast("dict[str, Any]", end))
                 if "ask" in message:
                     self._send(self._answer(message), deadline)
@@ -554,8 +571,24 @@ class _Process:
         with output:
             while line := output.readline(LINE_BYTES):
                 text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
-                label, separator, rest = text.partition(LABEL_END)
-                self._pool.log(*((label or self._label, rest) if separator else (self._label, text)))
+                is_end = bool(self._mark) and text.endswith(self._mark)
+                if is_end:
+                    text = text.removesuffix(self._mark)
+                if text or not is_end:
+                    self._read_line(text)
+                if is_end:
+                    self._is_marked.set()
+
+    def _read_line(self, line: str) -> None:
+        # In front of a label stands what somebody wrote past Python's own output, and did not end.
+        begun, _, labelled = line.partition(LABEL_START)
+        label, is_labelled, text = labelled.partition(LABEL_END)
+        if not is_labelled:
+            self._pool.write(self._task, self._label, line)
+            return
+        if begun:
+            self._pool.write(self._task, self._label, begun)
+        self._pool.write(self._task, label or self._label, text)
 
 
 def _message(task: InProcess, *, is_plan_known: bool, is_equipped: bool, seconds: float) -> Object:
