@@ -208,6 +208,8 @@ CODES: dict[str, Code] = {
     "DF761": Code(severity="error", title="the owner of a store does not answer"),
     "DF762": Code(severity="error", title="the owner of a store works in another way"),
     "DF763": Code(severity="error", title="the owner of a store does not say where it listens"),
+    "DF764": Code(severity="error", title="another process runs the executions of a store"),
+    "DF765": Code(severity="error", title="a port cannot be listened on"),
     "DF780": Code(severity="error", title="no callback of that name is open"),
     "DF781": Code(severity="error", title="an answer to callbacks that is not NAME=JSON"),
     "DF790": Code(severity="error", title="a folder that is in use"),

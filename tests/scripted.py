@@ -89,6 +89,9 @@ class World:
         is_there = found and parts and parts.qualifier in {None, "alias", found.version}
         return found if is_there else None
 
+    def listed(self) -> list[Function]:
+        return sorted(self.functions.values(), key=lambda each: (each.name, each.version))
+
     def start(self, job: Job) -> None:
         self.jobs.append(job)
 

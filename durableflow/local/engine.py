@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from durableflow import plan as plans
 from durableflow.errors import UsageError, diagnostic
 from durableflow.local.clock import Clock, SkipClock, SystemClock
+from durableflow.local.http import Server
 from durableflow.local.jobs import SIZE_MAX_BYTES
 from durableflow.local.owner import Address, Control, OwnerGoneError, Remote, StoreLock, address_of_owner
 from durableflow.local.service import Limits, Service
@@ -103,6 +104,7 @@ class _Owner:
         self.service.subscribe(self._notice)
         self._methods = self._served()
         self._control: Control | None = None
+        self._server: Server | None = None
         if lock is not None:
             self._control = Control({name: partial(self._asked_by_others, name) for name in self._methods})
             lock.tell(self._control.address)
@@ -119,6 +121,12 @@ class _Owner:
             "stop_durable_execution": service.stop_durable_execution,
             "meter": service.meter,
             "operations": service.operations,
+            "checkpoint_durable_execution": service.checkpoint_durable_execution,
+            "get_durable_execution_state": service.get_durable_execution_state,
+            "list_durable_executions_by_function": service.list_durable_executions_by_function,
+            "list_functions": service.list_functions,
+            "get_function": service.get_function,
+            "get_function_configuration": service.get_function_configuration,
             "events": service.events,
             "logs": service.logs,
             "callbacks": service.callbacks,
@@ -145,6 +153,18 @@ class _Owner:
         if any((update["Type"], update["Action"]) in _ARMING for update in members.get("Updates", ())):
             self.nudge()
         return reply
+
+    def _asked_over_http(self, method: str, members: Mapping[str, Any], /) -> Any:
+        # An invocation's own requests are many; the others may change what the timers' thread has to see to.
+        if method in {"checkpoint_durable_execution", "get_durable_execution_state"}:
+            return self._asked(method, members)
+        return self.ask(method, members)
+
+    def serve(self, port: int) -> Server:
+        """Listen for AWS clients, see `Engine.serve`."""
+        if self._server is None:
+            self._server = Server(self._asked_over_http, port=port)
+        return self._server
 
     def _ended(self, job_id: str, end: End) -> None:
         self.service.invocation_ended(
@@ -262,6 +282,8 @@ class _Owner:
             self._is_closing = True
             self._wake.notify()
         self._timers.join()
+        if self._server is not None:
+            self._server.close(drain_seconds=drain_seconds)
         if self._control is not None:
             self._control.close()
         self._pool.close(drain_seconds=drain_seconds)
@@ -437,6 +459,26 @@ class Engine:
                 self._take_over(backend)
             else:
                 return
+
+    def serve(self, port: int = 0) -> Server:
+        """Listen for AWS clients on this machine until the engine is closed.
+
+        Args:
+            port: to listen on; 0 takes a free one. Of a second call it means nothing: the first one counts.
+
+        Raises:
+            UsageError: DF765, the port cannot be had; DF764, another process owns the store.
+        """
+        backend = self._backend
+        if isinstance(backend, Remote):
+            raise UsageError(
+                diagnostic(
+                    "DF764",
+                    f"process {backend.address.pid} runs the executions of '{self._store}' already",
+                    hint="end that process, or choose another store",
+                )
+            )
+        return backend.serve(port)
 
     def callbacks(self, arn: str) -> list[Mapping[str, Any]]:
         """Return the open callbacks of an execution and of those that it has started, see `Service.callbacks`."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from durableflow.ledger import Event
+    from durableflow.local.jobs import Function
     from durableflow.local.lines import Line
     from durableflow.local.store import Execution, Texts
     from durableflow.operations import Operation
@@ -72,6 +73,24 @@ def event_to_reply(event: Event, *, with_data: bool) -> Reply:
 def function_arn(region: str, account: str, name: str, version: str) -> str:
     """Return the qualified ARN of a function."""
     return f"arn:aws:lambda:{region}:{account}:function:{name}:{version}"
+
+
+def function_to_reply(function: Function, region: str, account: str) -> Reply:
+    """Return a function as GetFunctionConfiguration shows it: what clients look at, and nothing that is not so."""
+    made: Reply = {
+        "FunctionName": function.name,
+        "FunctionArn": function_arn(region, account, function.name, function.version),
+        "Version": function.version,
+        "State": "Active",
+        "LastUpdateStatus": "Successful",
+        "PackageType": "Zip",
+    }
+    if function.is_durable:
+        config = {"RetentionPeriodInDays": function.retention_days}
+        if function.execution_timeout_seconds is not None:
+            config["ExecutionTimeout"] = function.execution_timeout_seconds
+        made["DurableConfig"] = config
+    return made
 
 
 def execution_to_item(execution: Execution) -> Reply:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from durableflow import ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 OPERATIONS_MAX: Final = 3_000
 SIZE_MAX_BYTES: Final = 100 * 1024 * 1024
@@ -41,6 +44,10 @@ class Functions(Protocol):
             name: see there.
             is_invoked: whether an execution whose function is known invokes it; there may be more functions for it.
         """
+        ...
+
+    def listed(self) -> Sequence[Function]:
+        """Return every version of every function that a client may invoke, by name and version."""
         ...
 
 

@@ -55,16 +55,16 @@ def execution_of(turn: Turn, arn: str) -> Execution:
     return execution
 
 
-def page_size(count: int | None) -> int:
-    """Return how many items a page may have; 0 and None stand for 100.
+def page_size(count: int | None, *, most: int = ITEMS_MAX, usual: int = _ITEMS_DEFAULT) -> int:
+    """Return how many items a page may have; `usual` unless it is said.
 
     Raises:
         ServiceError: InvalidParameterValueException.
     """
-    if count is None or count == 0:
-        return _ITEMS_DEFAULT
-    if type(count) is not int or not 0 < count <= ITEMS_MAX:
-        raise ledger.refusal(f"MaxItems must be 0 to {ITEMS_MAX}.")
+    if count is None:
+        return usual
+    if type(count) is not int or not 0 < count <= most:
+        raise ledger.refusal(f"MaxItems must be 1 to {most}.")
     return count
 
 

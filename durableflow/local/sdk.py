@@ -67,6 +67,8 @@ class Runtime:
         # On Lambda, too, what a function logs is seen from INFO on when its lines are JSON.
         level = logging.getLevelNamesMapping().get(os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper(), logging.INFO)
         root.setLevel(level)
+        # How it found the way here is none of the function's business.
+        logging.getLogger("botocore").setLevel(max(level, logging.WARNING))
 
     def begin(self, request_id: str, function_name: str, function_version: str) -> None:
         """Say which invocation it is from now on."""

@@ -52,6 +52,8 @@ LogType: TypeAlias = Literal["None", "Tail"]
 _SYNC_PAYLOAD_MAX_BYTES = 6 * 1024 * 1024
 _ASYNC_PAYLOAD_MAX_BYTES = 1024 * 1024
 _DUE_AT_ONCE = 200
+_FUNCTIONS_MAX = 10_000
+_FUNCTIONS_USUAL = 50
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CLIENT_TOKEN = re.compile(r"[\x21-\x7e]{1,64}")
 _STOPPED: Final[ErrorObject] = {"ErrorMessage": "Execution stopped by user request."}
@@ -663,6 +665,64 @@ class Service:
                 if left is not None and left <= 0:
                     return None
                 self._changed.wait(left)
+
+    # ---- Looking at functions ---------------------------------------------------------------------------------------
+
+    def list_functions(
+        self, *, FunctionVersion: str | None = None, Marker: str | None = None, MaxItems: int | None = None
+    ) -> history.Reply:
+        """Return a page of the functions that can be invoked here, by name.
+
+        Args:
+            FunctionVersion: ALL for every version of each; else one of each: `$LATEST`, or its lowest.
+            Marker: of the page before.
+            MaxItems: 1 to 10,000; 50 unless given.
+
+        Returns:
+            `{Functions, NextMarker?}`.
+
+        Raises:
+            ServiceError: InvalidParameterValueException.
+        """
+        if FunctionVersion not in {None, "ALL"}:
+            raise ledger.refusal("FunctionVersion must be ALL.")
+        limit = messages.page_size(MaxItems, most=_FUNCTIONS_MAX, usual=_FUNCTIONS_USUAL)
+        after = history.read_marker(Marker, "functions", size=1)[0] if Marker else 0
+        listed = list(self._functions.listed())
+        if FunctionVersion is None:
+            # `$LATEST` comes before every number.
+            listed = list({function.name: function for function in reversed(listed)}.values())[::-1]
+        reply: history.Reply = {"Functions": [self._configuration(each) for each in listed[after : after + limit]]}
+        if len(listed) > after + limit:
+            reply["NextMarker"] = history.marker("functions", after + limit)
+        return reply
+
+    def get_function(self, *, FunctionName: str, Qualifier: str | None = None) -> history.Reply:
+        """Return what is known of a function; it has no code package here.
+
+        Returns:
+            `{Configuration, Code: {}}`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, InvalidParameterValueException.
+        """
+        return {"Configuration": self._configuration(self._known(FunctionName, Qualifier)), "Code": {}}
+
+    def get_function_configuration(self, *, FunctionName: str, Qualifier: str | None = None) -> history.Reply:
+        """Return the configuration of a function, as `get_function` has it; raises the same."""
+        return self._configuration(self._known(FunctionName, Qualifier))
+
+    def _known(self, name: str, qualifier: str | None) -> Function:
+        """Return a function; without a qualifier any version will do, as every function on AWS has `$LATEST`."""
+        parts = function_name(name)
+        if parts is not None and parts.qualifier is None and qualifier is None:
+            found = next((each for each in self._functions.listed() if each.name == parts.name), None)
+            if found is not None:
+                return found
+        return self._function(name, qualifier)
+
+    def _configuration(self, function: Function) -> history.Reply:
+        return history.function_to_reply(function, self._desk.region, self._desk.account)
 
     # ---- Acting on executions ---------------------------------------------------------------------------------------
 

@@ -135,6 +135,13 @@ class Targets:
             return None
         return self._function(parts.name, number, is_durable=isinstance(target, (WorkflowTarget, DurableTarget)))
 
+    def listed(self) -> list[Function]:
+        """Return every function that has been registered or that the project declares, by name and version."""
+        with self._lock:
+            names = {(name, LATEST) for name in self._registered}
+        made = (self.resolve(f"{name}:{number}") for name, number in sorted(names | self._declared.keys()))
+        return [function for function in made if function is not None]
+
     @property
     def operations_max(self) -> int:
         """How many operations an execution may have, as the platform meters them."""
