@@ -105,6 +105,11 @@ class _Owner:
         self._methods = self._served()
         self._control: Control | None = None
         self._server: Server | None = None
+        # A door of its own: it is open as long as functions run, wherever others may ask, and whether they may.
+        self._inner: Server | None = None
+        if targets.has_sdk_functions:
+            self._inner = Server(self._asked_over_http)
+            targets.endpoint = self._inner.url
         if lock is not None:
             self._control = Control({name: partial(self._asked_by_others, name) for name in self._methods})
             lock.tell(self._control.address)
@@ -287,6 +292,8 @@ class _Owner:
         if self._control is not None:
             self._control.close()
         self._pool.close(drain_seconds=drain_seconds)
+        if self._inner is not None:
+            self._inner.close()
         self.service.keep_lines()
         self._store.close()
         if self._lock is not None:

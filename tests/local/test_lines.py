@@ -8,6 +8,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from scripted import PENDING, START, SUCCEEDED, World, wait
 
@@ -269,6 +270,26 @@ def test_invoke_returns_the_last_lines_of_a_function_that_is_asked_to(
         assert log.endswith(last)
         assert len(log) <= TAIL_BYTES
         assert "LogResult" not in running._ask("invoke", FunctionName=function, Payload="{}")
+
+
+def test_boto3_gets_the_last_lines(folder: Path) -> None:
+    with engine(folder) as running:
+        client = boto3.client(
+            "lambda",
+            endpoint_url=running.serve().url,
+            region_name="us-east-1",
+            aws_access_key_id="any",
+            aws_secret_access_key="any",
+        )
+        try:
+            reply = client.invoke(FunctionName="failing", Payload="{}", LogType="Tail")
+        finally:
+            client.close()
+    assert base64.b64decode(reply["LogResult"]) == b"about to fail\n"
+    assert (reply["FunctionError"], json.loads(reply["Payload"].read())["errorType"]) == (
+        "Unhandled",
+        "Runtime.ExitError",
+    )
 
 
 def test_invoke_returns_the_last_lines_of_an_execution(folder: Path) -> None:
