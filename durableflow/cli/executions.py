@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from durableflow import values
-from durableflow.cli import callback, console, loading, stores
+from durableflow.cli import callback, console, loading, stores, tree
 from durableflow.cli.progress import Board, elapsed
 from durableflow.local.engine import Engine
 from durableflow.source import shown
@@ -60,7 +60,10 @@ def list_command(
 @stores.project_option
 @stores.json_option
 def show_command(execution: str, store: Path | None, project: Path | None, *, as_json: bool) -> None:
-    """Show EXECUTION (a name, an ARN or a callback's id): its input, its states, what it waits for, its result."""
+    """Show EXECUTION (a name, an ARN or a callback's id).
+
+    Its input, its states, the executions that it has started and these in turn, what it waits for, its result.
+    """
     place = stores.place_of(store, project)
     with stores.reader(place) as service:
         arn = stores.arn_of(service, execution)
@@ -68,8 +71,17 @@ def show_command(execution: str, store: Path | None, project: Path | None, *, as
         meter = service.meter(DurableExecutionArn=arn)
         events = list(_events(service, arn))
         waiting = service.callbacks(DurableExecutionArn=arn, WithChildren=True)
+        children = tree.children_of(
+            events,
+            describe=lambda each: service.get_durable_execution(DurableExecutionArn=each),
+            history=lambda each: _events(service, each),
+        )
     if as_json:
-        facts = {**_facts(found, meter), "callbacks": [callback.to_json(each) for each in waiting]}
+        facts = {
+            **_facts(found, meter),
+            "callbacks": [callback.to_json(each) for each in waiting],
+            "children": tree.to_json(children),
+        }
         console.emit(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     console.emit(f"{shown(found['DurableExecutionName'])}  {found['Status']}")
@@ -85,6 +97,8 @@ def show_command(execution: str, store: Path | None, project: Path | None, *, as
     board = Board()
     lines = [line for event in events if (line := board.take(event))]
     for line in lines:
+        console.emit(f"  {line}")
+    for line in tree.told(children):
         console.emit(f"  {line}")
     for each in waiting:
         console.emit(f"  waits for callback '{shown(each['Name'])}'; answer it with:")

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from shell import Shell, shell
 
 from durableflow.local.engine import Engine
 from durableflow.project import compile_file, load_project
@@ -15,6 +16,8 @@ from durableflow.project import compile_file, load_project
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+__all__ = ["shell"]
 
 pytest.importorskip("aws_durable_execution_sdk_python")
 
@@ -183,21 +186,24 @@ def history(engine: Engine, arn: str) -> list[Any]:
 
 
 @pytest.mark.covers("target.durable")
-def test_a_function_of_the_sdk_is_called_by_a_workflow_and_calls_one_in_one_tree(running: Engine) -> None:
+def test_a_function_of_the_sdk_is_called_by_a_workflow_and_calls_one_in_one_tree(
+    running: Engine, folder: Path, shell: Shell
+) -> None:
     found = ended(running, "order", {"n": 21})
     answered = {"doubled": 42, "shipped": {"tracking": "T-42"}, "added": 43, "table": "orders"}
     assert result(found) == {"risk": answered, "sum": 143}
-    tree = []
-    arn = found["DurableExecutionArn"]
-    while True:
-        events = history(running, arn)
-        tree.append([arn.split(":")[6], [event["EventType"] for event in events][-1]])
-        details = [event.get("ChainedInvokeStartedDetails", {}) for event in events]
-        children = [each["DurableExecutionArn"] for each in details if "DurableExecutionArn" in each]
-        if not children:
-            break
-        [arn] = children
-    assert tree == [[name, "ExecutionSucceeded"] for name in ("order", "risk", "shipping")]
+    show = ["executions", "show", "order", "--store", str(folder / "e.db")]
+    whole = json.loads(shell(*show, "--json").out)
+    [risk] = whole["children"]
+    [ship] = risk["children"]
+    assert [(each["state"], each["function"], each["status"]) for each in (risk, ship)] == [
+        ("risk", "risk:1", "SUCCEEDED"),
+        ("ship", "shipping", "SUCCEEDED"),
+    ]
+    lines = shell(*show).out.splitlines()
+    tree = lines[lines.index("  executions that it has started") + 1 :][:2]
+    assert [line.split()[:3] for line in tree] == [["risk", "risk:1", "SUCCEEDED"], ["ship", "shipping", "SUCCEEDED"]]
+    assert [len(line) - len(line.lstrip()) for line in tree] == [4, 6]
 
 
 def test_a_client_starts_a_function_of_the_sdk_as_any_other(running: Engine) -> None:
