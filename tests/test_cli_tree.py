@@ -85,7 +85,7 @@ def test_the_tree_is_nested_in_json(shell: Shell, ran: Path) -> None:
     ]
     assert whole["children"][2]["error"]["ErrorType"] == "Declined"
     leaf = whole["children"][0]["children"][0]
-    assert (leaf["function"], leaf["workflow"], leaf["children"]) == ("pack:live", "leaf", [])
+    assert (leaf["function"], leaf["workflow"], leaf["children"]) == ("pack:live", "pack", [])
     found = json.loads(shell("executions", "show", leaf["executionArn"], "--project", ran, "--json").out)
     assert (found["started"], found["ended"], found["children"]) == (leaf["started"], leaf["ended"], [])
 
