@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from durableflow import library, values
-from durableflow.cli import callback, console, loading, places, stores
+from durableflow.cli import callback, console, loading, places, stores, tree
 from durableflow.cli.completion import complete_executions
 from durableflow.cli.here import Here
 from durableflow.cli.progress import Board, elapsed
@@ -75,7 +75,10 @@ def list_command(status: tuple[str, ...], limit: int, function: str | None, *, w
 @places.where_options
 @stores.json_option
 def show_command(execution: str, function: str | None, *, where: Where, as_json: bool) -> None:
-    """Show EXECUTION (a name, an ARN or a callback's id): its input, its states, what it waits for, its result."""
+    """Show EXECUTION (a name, an ARN or a callback's id).
+
+    Its input, its states, the executions that it has started and these in turn, what it waits for, its result.
+    """
     with places.opened(where) as place:
         arn = place.arn_of(execution, function=function)
         where.show_aws("get_durable_execution", DurableExecutionArn=arn)
@@ -83,9 +86,18 @@ def show_command(execution: str, function: str | None, *, where: Where, as_json:
         events = list(place.events(arn))
         meter = place.meter(arn, events)
         waiting = place.callbacks(arn)
+        children = tree.children_of(
+            events,
+            describe=lambda each: place.ask("get_durable_execution", DurableExecutionArn=each),
+            history=place.events,
+        )
         words = place.words()
     if as_json:
-        facts = {**_facts(found, meter), "callbacks": [callback.to_json(each) for each in waiting]}
+        facts = {
+            **_facts(found, meter),
+            "callbacks": [callback.to_json(each) for each in waiting],
+            "children": tree.to_json(children),
+        }
         console.emit(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     console.emit(f"{shown(found['DurableExecutionName'])}  {found['Status']}")
@@ -105,9 +117,15 @@ def show_command(execution: str, function: str | None, *, where: Where, as_json:
     lines = [line for event in events if (line := board.take(event))]
     for line in lines:
         console.emit(f"  {line}")
+    for line in tree.told(children):
+        console.emit(f"  {line}")
     for each in waiting:
         console.emit(f"  waits for callback '{shown(each['Name'])}'; answer it with:")
         console.emit(f"    {callback.command(each, words)}")
+    _show_data(found)
+
+
+def _show_data(found: Mapping[str, Any]) -> None:
     for label, member in (("input", "InputPayload"), ("result", "Result")):
         if found.get(member) is not None:
             console.emit(f"  {label}")

@@ -114,7 +114,7 @@ class Here:
     def logs(self, arn: str, *, follow: bool) -> Iterator[Mapping[str, Any]]:
         """Give the lines that handlers and functions of an execution wrote; see `Place.logs`."""
         after = 0
-        service: Any = self._service
+        service = self._service
         while True:
             # Asked for first: whatever is written before the end is there afterwards.
             has_ended = "EndTimestamp" in service.get_durable_execution(DurableExecutionArn=arn)

@@ -55,6 +55,8 @@ OWNER_SECONDS: Final = 10.0
 """How long a client waits for an owner that has the lock and does not say yet where it listens."""
 DRAIN_SECONDS: Final = 1.0
 """How long what runs may take to end when the engine is closed; what is cut off runs again later."""
+LINES_SECONDS: Final = 0.25
+"""How long a line that a handler has written may wait to be stored, so that several go together."""
 TICK_MAX_SECONDS: Final = 60.0
 """Longest sleep of the timers' thread: a machine that was suspended or whose clock was set is noticed within it."""
 
@@ -95,7 +97,7 @@ class _Owner:
         self._machine = SystemClock()
         self._clock: Clock = SkipClock(self._machine) if is_skipping else self._machine
         self._store = open_store(store, durability=durability)
-        self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log)
+        self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log, wrote=self._wrote)
         self.service = Service(
             store=self._store,
             clock=self._clock,
@@ -105,6 +107,7 @@ class _Owner:
         )
         self._wake = threading.Condition()
         self._is_woken = False
+        self._lines_due: float | None = None
         self._is_closing = False
         self._happened = threading.Condition()
         self._events = 0
@@ -116,6 +119,11 @@ class _Owner:
         self._methods = self._served()
         self._control: Control | None = None
         self._server: Server | None = None
+        # A door of its own: it is open as long as functions run, wherever others may ask, and whether they may.
+        self._inner: Server | None = None
+        if targets.has_sdk_functions:
+            self._inner = Server(self._asked_over_http)
+            targets.endpoint = self._inner.url
         if lock is not None:
             self._control = Control({name: partial(self._asked_by_others, name) for name in self._methods})
             lock.tell(self._control.address)
@@ -143,6 +151,7 @@ class _Owner:
             "get_function": service.get_function,
             "get_function_configuration": service.get_function_configuration,
             "events": service.events,
+            "logs": service.logs,
             "callbacks": service.callbacks,
             "callback": service.callback,
             "send_durable_execution_callback_success": service.send_durable_execution_callback_success,
@@ -181,8 +190,15 @@ class _Owner:
         return self._server
 
     def _ended(self, job_id: str, end: End) -> None:
-        self.service.invocation_ended(job_id, output=end.output, text=end.text, error=end.error)
+        self.service.invocation_ended(
+            job_id, output=end.output, text=end.text, error=end.error, is_hopeless=end.is_hopeless
+        )
         self.nudge()
+
+    def _wrote(self, job_id: str, label: str, text: str) -> None:
+        if self.service.wrote(job_id, label=label, text=text):
+            self._lines_due = time.monotonic() + LINES_SECONDS
+            self.nudge()
 
     # Time ------------------------------------------------------------------------------------------------------------
 
@@ -199,13 +215,25 @@ class _Owner:
                     return
                 self._is_woken = False
             try:
-                sleep = self._tick()
+                sleep = min(self._tick(), self._keep_lines())
             except Exception:  # noqa: BLE001 - the edge of the timers' thread: without it nothing would ever wake again
                 _log.exception("timers could not be looked after")
                 sleep = 1.0
             with self._wake:
                 if sleep and not self._is_woken and not self._is_closing:
                     self._wake.wait(sleep)
+
+    def _keep_lines(self) -> float:
+        """Store what handlers have written a while ago; return in how many seconds that is to be done again."""
+        due = self._lines_due
+        if due is None:
+            return TICK_MAX_SECONDS
+        left = due - time.monotonic()
+        if left > 0:
+            return left
+        self._lines_due = None
+        self.service.keep_lines()
+        return TICK_MAX_SECONDS
 
     def _tick(self) -> float:
         """Do what is due; return how many seconds there is nothing to do."""
@@ -287,6 +315,9 @@ class _Owner:
         if self._control is not None:
             self._control.close()
         self._pool.close(drain_seconds=drain_seconds)
+        if self._inner is not None:
+            self._inner.close()
+        self.service.keep_lines()
         self._store.close()
         if self._lock is not None:
             self._lock.release()
@@ -610,6 +641,11 @@ class Engine:
     def operations(self, arn: str) -> list[Any]:
         """Return every operation of an execution, times in epoch milliseconds."""
         found: list[Any] = self._ask("operations", DurableExecutionArn=arn)
+        return found
+
+    def logs(self, arn: str, after: int = 0) -> list[Mapping[str, Any]]:
+        """Return what handlers and targets of an execution have written, see `Service.logs`."""
+        found: list[Mapping[str, Any]] = self._ask("logs", DurableExecutionArn=arn, After=after)
         return found
 
     def stop(self, arn: str, error: ErrorObject | None = None) -> Mapping[str, Any]:

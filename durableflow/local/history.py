@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from durableflow.ledger import Event
     from durableflow.local.jobs import Function
+    from durableflow.local.lines import Line
     from durableflow.local.store import Execution, Pause, Texts
     from durableflow.operations import Operation
 
@@ -162,6 +163,17 @@ def execution_to_reply(
         if texts.error is not None:
             made["Error"] = parsed(execution.key, texts.error)
     return made
+
+
+def line_to_reply(number: int, line: Line) -> Reply:
+    """Return a line that a handler has written; the API has no such thing."""
+    return {
+        "Id": number,
+        "Timestamp": seconds(line.at),
+        "RequestId": line.job,
+        "Name": line.label,
+        "Message": line.text,
+    }
 
 
 def marker(kind: str, *numbers: int) -> str:

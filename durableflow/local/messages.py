@@ -5,6 +5,7 @@ Source: protocol.md 7.
 
 from __future__ import annotations
 
+import base64
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, cast
 
@@ -165,6 +166,11 @@ def error_body(error: ErrorObject) -> bytes:
     """Return an error as functions report it: `{errorMessage, errorType, errorData, stackTrace}`."""
     named = {f"{member[0].lower()}{member[1:]}": value for member, value in error.items()}
     return values.to_text(cast("Json", named)).encode()
+
+
+def log_result(written: str) -> str:
+    """Return the last lines of a function as Invoke has them."""
+    return base64.b64encode(written.encode()).decode()
 
 
 def not_found(message: str) -> ServiceError:

@@ -29,6 +29,7 @@ from durableflow.local.callbacks import Expected, callback_facts, expected_answe
 from durableflow.local.clock import Clock
 from durableflow.local.executions import REPLAY_WINDOW_MS, Desk, Turn, checkpoint_token, request_id
 from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
+from durableflow.local.lines import Line, Lines, tail
 from durableflow.local.store import Execution, Reply, Store, parsed
 from durableflow.operations import function_name
 from durableflow.source import shown
@@ -47,6 +48,7 @@ Listener: TypeAlias = "Callable[[str, history.Reply], None]"
 """Told of every event after its commit: the execution's ARN, and the event as in its history."""
 
 InvocationType: TypeAlias = Literal["RequestResponse", "Event", "DryRun"]
+LogType: TypeAlias = Literal["None", "Tail"]
 
 _SYNC_PAYLOAD_MAX_BYTES = 6 * 1024 * 1024
 _ASYNC_PAYLOAD_MAX_BYTES = 1024 * 1024
@@ -108,6 +110,8 @@ class Service:
         self._running: dict[str, Job] = {}
         self._answers: dict[str, str | ErrorObject | None] = {}
         self._awaited: set[str] = set()
+        self._lines = Lines()
+        self._tails: dict[str, str] = {}
         self._outgoing: deque[Callable[[], None]] = deque()
         self._is_draining = False
         self._listeners: list[Listener] = []
@@ -128,6 +132,7 @@ class Service:
         DurableExecutionName: str | None = None,
         TenantId: str | None = None,
         Qualifier: str | None = None,
+        LogType: LogType = "None",
     ) -> history.Reply:
         """Invoke a function: start an execution of a durable one, call a plain one.
 
@@ -139,9 +144,11 @@ class Service:
             DurableExecutionName: the same name with the same payload gives the same execution.
             TenantId: passed on to the function.
             Qualifier: a version or alias.
+            LogType: Tail, with RequestResponse, for the last lines that the function has written.
 
         Returns:
-            `{StatusCode, ExecutedVersion, DurableExecutionArn?, FunctionError?, Payload}`; Payload is bytes.
+            `{StatusCode, ExecutedVersion, DurableExecutionArn?, FunctionError?, LogResult?, Payload}`; Payload is
+            bytes, LogResult base64 of 4 KiB at most.
 
         Raises:
             ServiceError: ResourceNotFoundException, DurableExecutionAlreadyStartedException (409),
@@ -158,7 +165,7 @@ class Service:
         if InvocationType == "DryRun":
             return {"StatusCode": 204, "ExecutedVersion": function.version, "Payload": b""}
         if not function.is_durable:
-            return self._call(function, text, TenantId, is_sync=is_sync)
+            return self._call(function, text, TenantId, is_sync=is_sync, has_tail=LogType == "Tail")
         with self._turn() as turn:
             execution = self._start(turn, function, text, DurableExecutionName, TenantId)
         made: history.Reply = {
@@ -174,7 +181,13 @@ class Service:
                     f"the execution did not end within {self._limits.invoke_seconds:g} seconds; it goes on"
                 )
             made.update(messages.execution_answer(ended))
+            if LogType == "Tail":
+                made["LogResult"] = messages.log_result(self._tail_of(execution))
         return made
+
+    def _tail_of(self, execution: Execution) -> str:
+        with self._look():
+            return tail(self._store.last_lines(execution.key))
 
     def _function(self, name: str, qualifier: str | None) -> Function:
         parts = function_name(name)
@@ -209,7 +222,9 @@ class Service:
             )
         return found
 
-    def _call(self, function: Function, text: str | None, tenant_id: str | None, *, is_sync: bool) -> history.Reply:
+    def _call(
+        self, function: Function, text: str | None, tenant_id: str | None, *, is_sync: bool, has_tail: bool
+    ) -> history.Reply:
         """Call a plain function for a client; nobody's execution is the wiser."""
         job = Job(
             id=request_id(self._desk),
@@ -235,6 +250,9 @@ class Service:
             is_answered = self._changed.wait_for(lambda: job.id in self._answers, self._limits.invoke_seconds)
             self._awaited.discard(job.id)
             answer = self._answers.pop(job.id, None)
+            written = self._tails.pop(job.id, "")
+        if has_tail:
+            made["LogResult"] = messages.log_result(written)
         if not is_answered:
             raise messages.unanswered(
                 f"'{function.name}' did not answer within {self._limits.invoke_seconds:g} seconds"
@@ -438,6 +456,24 @@ class Service:
             execution = messages.execution_of(turn, DurableExecutionArn)
             bodies = self._store.events(execution.key, after=After, newest_first=False, limit=messages.ITEMS_MAX)
         return [history.event_to_reply(parsed(execution.key, body), with_data=True) for body in bodies]
+
+    def logs(self, *, DurableExecutionArn: str, After: int = 0) -> list[history.Reply]:
+        """Return the next lines that handlers and targets of an execution wrote, at most 1,000. Not part of the API.
+
+        Args:
+            DurableExecutionArn: whose.
+            After: the Id of the last line that is known.
+
+        Returns:
+            `{Id, Timestamp, RequestId, Name, Message}` each, oldest first; Name is the state or function.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            found = self._store.lines(execution.key, after=After, limit=messages.ITEMS_MAX)
+        return [history.line_to_reply(number, line) for number, line in found]
 
     def list_durable_executions_by_function(  # noqa: PLR0913 - the members of the API
         self,
@@ -932,16 +968,46 @@ class Service:
             job = self._running.get(job_id)
             if job is None:
                 return
+            written = self._lines.end(job_id, turn.now)
+            self._keep(self._lines.take())
             result = text if text is not None else None if job.kind == "durable" else values.to_text(output)
             execution = turn.execution(job.execution_arn) if job.execution_arn is not None else None
             if execution is None:
                 if job_id in self._awaited:
                     self._answers[job_id] = error if error is not None else result
+                    self._tails[job_id] = written
             elif job.kind == "plain":
                 turn.finish_target(execution, cast("str", job.operation_id), result=result, error=error)
             elif execution.invocation == job_id:
                 turn.finish_invocation(execution, output, error, is_hopeless=is_hopeless)
             turn.finished.append(job_id)
+
+    def wrote(self, job_id: str, *, label: str, text: str) -> bool:
+        """Take a line that a handler or target has written; nothing is stored yet.
+
+        Args:
+            job_id: of the Job that it came from.
+            label: whose it is, for people.
+            text: the line, without its end.
+
+        Returns:
+            Whether it is the first one that `keep_lines` has something to do for.
+        """
+        return self._lines.add(Line(job=job_id, at=self._clock.now(), label=label, text=text))
+
+    def keep_lines(self) -> None:
+        """Store the lines that have come since; the end of an invocation does it for all that run."""
+        with self._lock:
+            if lines := self._lines.take():
+                with self._store.transaction():
+                    self._keep(lines)
+
+    def _keep(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            job = self._running.get(line.job)
+            execution = self._store.execution(job.execution_arn) if job and job.execution_arn is not None else None
+            if execution is not None:
+                self._store.add_line(execution.key, line)
 
     def next_due(self) -> int | None:
         """Return when `run_due` has something to do, epoch milliseconds; None when nothing waits for time."""
@@ -1094,6 +1160,7 @@ class Service:
 
     def _take(self, job: Job) -> None:
         self._running[job.id] = job
+        self._lines.begin(job.id)
         self._outgoing.append(partial(self._dispatch, job))
 
     def _drain(self) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from durableflow import values
 from durableflow.errors import ServiceError, UsageError, diagnostic
+from durableflow.local.lines import TAIL_BYTES, Line
 from durableflow.source import shown
 
 if TYPE_CHECKING:
@@ -108,6 +109,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX executions_caller ON executions (caller) WHERE caller > 0",
         "CREATE INDEX callbacks_execution ON callbacks (execution)",
     ),
+    (
+        # What handlers have written; gone with its execution.
+        """CREATE TABLE lines (
+            position INTEGER PRIMARY KEY, execution INTEGER NOT NULL, job TEXT NOT NULL, at INTEGER NOT NULL,
+            label TEXT NOT NULL, text TEXT NOT NULL)""",
+        "CREATE INDEX lines_execution ON lines (execution, position)",
+    ),
 )
 """The steps from an empty file to the schema of today; `user_version` counts the steps taken. Only ever appended to."""
 
@@ -183,6 +191,7 @@ TABLES: Final = (
     "targets",
     "answered",
     "pauses",
+    "lines",
 )
 """Where rows of an execution are, besides its own."""
 BODIES: Final = ("operations", "events", "held")
@@ -688,6 +697,33 @@ class Store:
         )
         names = tuple(TargetRow.__dataclass_fields__)
         return [TargetRow(**dict(zip(names, row, strict=True))) for row in rows]
+
+    # Lines -----------------------------------------------------------------------------------------------------------
+
+    def add_line(self, key: int, line: Line) -> None:
+        """Keep a line that a handler or target of an execution has written."""
+        sql = "INSERT INTO lines (execution, job, at, label, text) VALUES (?, ?, ?, ?, ?)"
+        self._run(sql, (key, line.job, line.at, line.label, line.text))
+
+    def lines(self, key: int, *, after: int, limit: int) -> list[tuple[int, Line]]:
+        """Return lines of an execution behind a position, with theirs, in the order in which they were kept."""
+        sql = (
+            "SELECT position, job, at, label, text FROM lines WHERE execution = ? AND position > ?"
+            " ORDER BY position LIMIT ?"
+        )
+        rows = self._run(sql, (key, after, limit))
+        return [(row[0], Line(job=row[1], at=row[2], label=row[3], text=row[4])) for row in rows]
+
+    def last_lines(self, key: int) -> list[str]:
+        """Return the texts of the last lines of an execution, as many as Invoke could return."""
+        found: list[str] = []
+        size = 0
+        for (text,) in self._run("SELECT text FROM lines WHERE execution = ? ORDER BY position DESC", (key,)):
+            found.append(text)
+            size += values.size_bytes(text) + 1
+            if size >= TAIL_BYTES:
+                break
+        return found[::-1]
 
     def forget(self, key: int) -> None:
         """Drop what only an execution needs that has not ended."""
