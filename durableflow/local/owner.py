@@ -113,18 +113,16 @@ def lock_file(store: Path) -> Path:
 
 
 def is_owned(store: Path) -> bool:
-    """Say whether a process has the lock of a store, without taking it."""
+    """Say whether a process owns a store at this moment; that process is not disturbed."""
     try:
         descriptor = os.open(lock_file(store), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:
-        # Shared: those who ask at the same time do not see each other, and an owner to be tries again.
+        # Shared, so that two who look do not see each other.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
     except OSError:
-        return False
+        return True
     finally:
         os.close(descriptor)
     return False
