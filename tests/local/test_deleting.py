@@ -55,6 +55,7 @@ def test_nothing_of_it_is_left(tmp_path: Path) -> None:
     world.service.pause_durable_execution(DurableExecutionArn=run.arn, ClientToken="pause")
     world.sleep(5)
     (echo,) = world.jobs
+    world.service.wrote(echo.id, label="echo", text="said")
     world.service.invocation_ended(echo.id, output=1)
     left = [table for table, count in counts(path).items() if count == empty[table]]
     assert left == ["stops"]  # everything else holds something
@@ -106,6 +107,7 @@ def test_what_still_runs_of_it_ends_in_peace(world: World) -> None:
     world.service.stop_durable_execution(DurableExecutionArn=run.arn)
     delete(run)
     (echo,) = world.jobs
+    world.service.wrote(echo.id, label="echo", text="said")
     world.service.invocation_ended(echo.id, output=1)
     with pytest.raises(ServiceError) as caught:
         run.checkpoint(step(id_="b"))
