@@ -541,7 +541,7 @@ def _check_shape(update: Update) -> None:
     if members.get("Action") not in _ACTIONS:
         raise _refused(update, "Unknown operation action.")
     payload = members.get("Payload", "")
-    if not isinstance(payload, str) or not _is_unicode(payload):
+    if not isinstance(payload, str) or not is_unicode(payload):
         raise _refused(update, "Payload must be text that encodes to UTF-8.")
     if "Error" in members and not _is_error(members["Error"]):
         raise _refused(update, "Error must hold texts only.")
@@ -559,7 +559,8 @@ def check_error(error: object, limit: int) -> None:
         raise refusal(f"Error object size must be less than {limit + 1} bytes.")
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Say whether a text encodes to UTF-8."""
     if text.isascii():
         return True
     try:
@@ -795,6 +796,22 @@ def execution_ended(
     return execution_event(kind, now, {"Error": _error(error or {})})
 
 
+def execution_paused(*, now: int, requested: int, reason: str | None, stops_timeout: bool) -> Event:
+    """Return the event of an execution that rests from now on."""
+    details: Event = {"PauseRequestTimestamp": requested, "ExecutionTimeoutPaused": stops_timeout}
+    if reason is not None:
+        details["Reason"] = _payload(reason)
+    return execution_event("ExecutionPaused", now, details)
+
+
+def execution_resumed(*, now: int, reason: str | None) -> Event:
+    """Return the event of an execution that goes on; nothing lies between the request and that."""
+    details: Event = {"ResumeRequestTimestamp": now}
+    if reason is not None:
+        details["Reason"] = _payload(reason)
+    return execution_event("ExecutionResumed", now, details)
+
+
 def invocation_completed(*, started: int, now: int, request_id: str, error: ErrorObject | None) -> Event:
     """Return the event that an invocation leaves, whether it answered, raised or died."""
     details: Event = {"StartTimestamp": started, "EndTimestamp": now, "RequestId": request_id}
@@ -863,7 +880,7 @@ def read_output(output: object) -> Output:
 def _succeeded(result: object, error: object) -> Output:
     if error is not None:
         return _invalid("Invalid output: SUCCEEDED must not carry an Error.")
-    if result is not None and not (isinstance(result, str) and _is_unicode(result)):
+    if result is not None and not (isinstance(result, str) and is_unicode(result)):
         return _invalid("Invalid output: Result must be text.")
     if result is not None and _is_too_large(result):
         message = f"Response payload size exceeded the maximum of {wire.EXECUTION_RESULT_MAX_BYTES} bytes."

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from shell import Shell, shell
 
-from durableflow.cli import main
+from durableflow.cli import main, stores
+from durableflow.local.engine import Engine
+from durableflow.project import compile_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["shell"]
@@ -97,7 +100,7 @@ def test_history_is_a_table_or_what_the_service_says(shell: Shell) -> None:
     assert json.loads(reply.out)["Events"][0]["ExecutionStartedDetails"]["Input"]["Payload"] == '{"n":1}'
 
 
-@pytest.mark.parametrize("command", ["show", "history", "stop"])
+@pytest.mark.parametrize("command", ["show", "history", "stop", "pause", "resume", "delete"])
 def test_an_execution_that_is_not_there_is_wrong_usage(shell: Shell, command: str) -> None:
     arn = "arn:aws:lambda:us-east-1:123456789012:function:echo:$LATEST/durable-execution/x/0"
     for name in ("three", arn):
@@ -191,3 +194,117 @@ def test_a_history_that_is_none_is_refused_with_its_line(shell: Shell, tmp_path:
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("h.json:1:")
+
+
+# Pausing and deleting ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Engine]:
+    """The process that runs the executions of the store: this one. `three` waits for 90 seconds."""
+    with Engine(store=tmp_path / stores.STORE) as engine:
+        engine.register(compile_file(tmp_path / "echo.yaml", tmp_path), tmp_path)
+        arn = engine.start("echo", '{"n":3}', "three")
+        for event in engine.follow(arn):
+            if event["EventType"] == "InvocationCompleted":
+                break
+        yield engine
+
+
+def test_an_execution_is_paused_and_goes_on(shell: Shell, owner: Engine) -> None:
+    (found,) = owner.find("three")
+    arn = found["DurableExecutionArn"]
+    assert shell("executions", "pause", "three", "--reason", "deploying").out == "three  PAUSED\n"
+    shown = shell("executions", "show", "three").out
+    assert shown.startswith("three  PAUSED\n")
+    assert ": deploying; resume it with:\n" in shown
+    assert f"durableflow executions resume '{arn}'" in shown
+    assert "the execution is paused (deploying)" in shown
+    pause = json.loads(shell("executions", "show", "three", "--json").out)["pause"]
+    assert (pause["reason"], pause["timeoutStands"]) == ("deploying", True)
+    assert "three" in shell("executions", "list", "--status", "PAUSED").out
+    assert json.loads(shell("executions", "resume", arn, "--json").out) == {"executionArn": arn, "status": "RUNNING"}
+    history = json.loads(shell("executions", "history", "three", "--json").out)["Events"]
+    assert [event["EventType"] for event in history[-2:]] == ["ExecutionPaused", "ExecutionResumed"]
+    assert json.loads(shell("executions", "show", "three", "--json").out)["pause"] is None
+
+
+def test_a_timeout_can_go_on_while_an_execution_is_paused(shell: Shell, owner: Engine) -> None:
+    assert shell("executions", "pause", "three", "--timeout-goes-on", "--json").code == 0
+    assert (
+        owner.describe(owner.find("three")[0]["DurableExecutionArn"])["PauseDetails"]["ExecutionTimeoutPaused"] is False
+    )
+
+
+def test_an_execution_is_paused_while_nobody_runs_it(shell: Shell, owner: Engine) -> None:
+    owner.close()
+    assert shell("executions", "pause", "three").out == "three  PAUSED\n"
+    assert shell("executions", "resume", "three").out == "three  RUNNING\n"
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_what_has_ended_is_neither_paused_nor_resumed(shell: Shell, command: str) -> None:
+    ran = shell("executions", command, "one")
+    assert (ran.code, ran.out) == (2, "")
+    assert f"DF726 the execution 'one' is SUCCEEDED and cannot be {command}d" in ran.err
+
+
+def test_what_has_ended_is_deleted(shell: Shell) -> None:
+    assert shell("executions", "delete", "one").out == "one  deleted\n"
+    arn = json.loads(shell("executions", "show", "bad", "--json").out)["executionArn"]
+    assert json.loads(shell("executions", "delete", arn, "--json").out) == {
+        "executionArn": arn,
+        "status": "FAILED",
+        "isDeleted": True,
+    }
+    found = json.loads(shell("executions", "list", "--json").out)["executions"]
+    assert [execution["name"] for execution in found] == ["two"]
+    assert shell("executions", "delete", "one").code == 2
+
+
+def test_what_runs_is_not_deleted(shell: Shell, owner: Engine) -> None:
+    assert owner.is_owner
+    ran = shell("executions", "delete", "three")
+    assert ran.code == 2
+    assert "DF726 the execution 'three' is RUNNING and cannot be deleted" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ([], []),
+        (["--status", "SUCCEEDED"], ["bad"]),
+        (["--status", "SUCCEEDED", "--status", "FAILED"], []),
+        (["--status", "STOPPED"], ["bad", "two", "one"]),
+        (["--older-than", "1d"], ["bad", "two", "one"]),
+    ],
+)
+def test_prune_deletes_what_it_is_told(shell: Shell, options: list[str], left: list[str]) -> None:
+    names = {"bad", "two", "one"} - set(left)
+    would = json.loads(shell("executions", "prune", "--dry-run", "--json", *options).out)
+    assert ({each["name"] for each in would["executions"]}, would["deleted"]) == (names, 0)
+    did = shell("executions", "prune", "--yes", *options)
+    assert (did.code, did.out) == (0, f"{len(names)} execution{'s' if len(names) != 1 else ''} deleted\n")
+    found = json.loads(shell("executions", "list", "--json").out)["executions"]
+    assert [each["name"] for each in found] == left
+
+
+def test_prune_leaves_what_runs(shell: Shell, owner: Engine) -> None:
+    assert json.loads(shell("executions", "prune", "--yes", "--json").out)["deleted"] == 3
+    assert [found["Status"] for found in owner.find("three")] == ["RUNNING"]
+
+
+def test_prune_deletes_nothing_unasked(shell: Shell) -> None:
+    ran = shell("executions", "prune")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--yes" in ran.err
+    ran = shell("executions", "prune", "--dry-run")
+    assert ("two  echo  SUCCEEDED  " in ran.out, "3 executions would be deleted" in ran.err) == (True, True)
+    assert len(json.loads(shell("executions", "list", "--json").out)["executions"]) == 3
+
+
+@pytest.mark.parametrize("text", ["yesterday", "1y", "-1d", ""])
+def test_prune_takes_durations_as_workflows_write_them(shell: Shell, text: str) -> None:
+    ran = shell("executions", "prune", "--yes", f"--older-than={text}")
+    assert ran.code == 2
+    assert "is no duration" in ran.err

@@ -473,7 +473,6 @@ functions:
   no_json: {python: "functions_of_names:no_json"}
   large: {python: "functions_of_names:large"}
   command: {command: [sh, -c, "echo broken >&2; exit 3"]}
-  elsewhere: {durable: "functions_of_names:durable"}
   unreachable: {http: "http://127.0.0.1:1/"}
 """
 FUNCTIONS: Final = """
@@ -509,7 +508,6 @@ local("Runtime.ExitError", invoke("exits"))
 local("Runtime.MarshalError", invoke("no_json"))
 local("Function.ResponseSizeTooLarge", invoke("large"))
 local("Runtime.StartError", here("broken"))
-local("Lambda.InvalidRuntimeException", invoke("elsewhere"), entry="Lambda.<Exception>")
 local("Lambda.ServiceException", invoke("unreachable"), entry="Lambda.<Exception>")
 local("Lambda.ResourceNotFoundException", invoke("gone"), entry="Lambda.<Exception>")
 local("Lambda.RecursiveInvocationException", here("recurs"), entry="Lambda.<Exception>")

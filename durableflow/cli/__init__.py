@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "validate": ("validate", "Report every problem of workflow and project files."),
     "run": ("run", "Run a workflow here, durably."),
+    "invoke": ("invoke", "Call a workflow or function by its name, here or elsewhere."),
     "replay": ("replay", "Replay a recorded execution against a workflow file."),
-    "executions": ("executions", "List, show and stop the executions of this machine."),
+    "executions": ("executions", "Look at, pause, stop and delete executions, here or elsewhere."),
+    "doctor": ("doctor", "Tell what is wrong with a store of executions."),
     "callback": ("callback", "Answer the callbacks that executions wait for."),
+    "logs": ("logs", "Show what the functions of an execution wrote."),
     "graph": ("project", "Draw a workflow as Mermaid or Graphviz text."),
     "compile": ("project", "Compile workflows into the plan.json that Lambda runs."),
     "schema": ("project", "Print the JSON Schema of workflow or project files."),
+    "completion": ("completion", "Print the script that lets a shell complete commands and names."),
     "init": ("project", "Make a new project that runs and tests at once."),
 }
 """Each command, the module that defines it under its own name, and its line in the help."""
@@ -61,7 +65,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; an unknown one is a usage error that names the near ones."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        # A shell that completes asks as well, and is to hear nothing about what is misspelt.
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"commands: {', '.join(COMMANDS)}"
             raise click.UsageError(f"there is no command '{console.shown(args[0])}' ({hint})", ctx)

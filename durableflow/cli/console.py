@@ -124,9 +124,9 @@ def exit_code(error: DurableflowError) -> int:
 
 _PROBLEMS_SHOWN: Final = 20
 _SERVER_ERROR: Final = 500
-# The store, its owner, and the machine's files and processes.
+# The store, its owner, the machine's files and processes, and whoever answers elsewhere.
 _ENVIRONMENT_RANGES: Final = frozenset({"DF73", "DF74", "DF76"})
-_ENVIRONMENT_CODES: Final = frozenset({"DF704", "DF771", "DF793"})
+_ENVIRONMENT_CODES: Final = frozenset({"DF704", "DF771", "DF782", "DF783", "DF784", "DF785", "DF786", "DF793"})
 
 
 def write_whole(path: Path, text: str) -> None:

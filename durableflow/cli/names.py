@@ -251,10 +251,10 @@ a plain function runs on this machine it fails as it would on Lambda.""",
             Name(
                 name="Lambda.<Exception>",
                 when="The Invoke API refuses: each exception of `Invoke`, `Lambda.TooManyRequestsException`. Here: "
-                "`Lambda.ResourceNotFoundException`, there is no such function; `Lambda.InvalidRuntimeException`, it "
-                "is one that does not run on this machine; `Lambda.ServiceException`, one behind `http` or `lambda` "
-                "cannot be reached; `Lambda.InvalidParameterValueException`, a child workflow's result is too large; "
-                "`Lambda.RecursiveInvocationException`, executions have started one another 16 deep",
+                "`Lambda.ResourceNotFoundException`, there is no such function; `Lambda.ServiceException`, one "
+                "behind `http` or `lambda` cannot be reached; `Lambda.InvalidParameterValueException`, a child "
+                "execution's result is too large; `Lambda.RecursiveInvocationException`, executions have started one "
+                "another 16 deep",
                 work="yes",
             ),
             Name(

@@ -66,6 +66,12 @@ class Board:
         if kind == "InvocationCompleted":
             error = _error(details)
             return f"an invocation ended early: {error}; it will be repeated" if error else None
+        if kind == "ExecutionPaused":
+            reason = str(details.get("Reason", {}).get("Payload", ""))
+            why = f" ({shown(reason)})" if reason else ""
+            return f"the execution is paused{why}; `durableflow executions resume` lets it go on"
+        if kind == "ExecutionResumed":
+            return "the execution goes on"
         if kind.startswith("Execution"):
             return None
         for ending, status in _ENDINGS.items():
@@ -237,9 +243,11 @@ class Live:
         self._live.stop()
 
     def take(self, event: Event) -> None:
-        """Take in an event; the next refresh shows it."""
+        """Take in an event; the next refresh shows it. What has no row in the table is written above it."""
         with self._lock:
-            self._board.take(event)
+            line = self._board.take(event)
+        if line and "Id" not in event:
+            self.note(line)
 
     def log(self, label: str, line: str) -> None:
         """Write the line above the table."""

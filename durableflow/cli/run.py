@@ -125,12 +125,12 @@ def run_command(  # noqa: PLR0913, PLR0917 - the options of the command
     place = None if ephemeral else store or default_store(loaded)
     if name is None:
         # In memory nothing else can have the name, and what is recorded is the same each time.
-        name = loaded.plan.name if place is None else _new_name(loaded.plan.name)
+        name = loaded.plan.name if place is None else new_name(loaded.plan.name)
         if place is not None:
             console.tell(f"execution {name}")
     drawn = progress()
-    asking = _Asking(place=place, answers=answers, is_skipping=skip_time, note=drawn.note)
-    kept = "nothing of it is kept" if place is None else f"go on with: {_again(name)}"
+    asking = Asking(place=place, answers=answers, is_skipping=skip_time, note=drawn.note)
+    kept = "nothing of it is kept" if place is None else f"go on with: {again(name)}"
     farewell = f"\ninterrupted; {kept}"
 
     def work(interrupt: Interrupt) -> Ended:
@@ -192,7 +192,7 @@ def _answers(given: Sequence[str]) -> dict[str, list[str | None]]:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Asking:
+class Asking:
     """Says which callbacks a run waits for that nobody has an answer to, and how they are answered.
 
     Args:
@@ -244,7 +244,7 @@ class _Asking:
         if self.place is None:
             state = callback["Name"].rpartition("/")[2]
             return f"its store is in memory, so only --callback {shown(state)}=JSON can answer it"
-        return f"answer it with: {command(callback, self.place)}"
+        return f"answer it with: {command(callback, stores.words(self.place))}"
 
 
 def default_store(loaded: Loaded) -> Path:
@@ -252,7 +252,8 @@ def default_store(loaded: Loaded) -> Path:
     return loaded.context.store if loaded.context else loaded.folder / stores.STORE
 
 
-def _new_name(workflow: str) -> str:
+def new_name(workflow: str) -> str:
+    """Return a name for an execution that was given none: it tells which workflow, and when."""
     moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     return f"{workflow[:40]}-{moment}-{os.urandom(3).hex()}"
 
@@ -263,7 +264,7 @@ def _run(
     name: str,
     text: str | None,
     drawn: Progress,
-    asking: _Asking,
+    asking: Asking,
     interrupt: Interrupt,
 ) -> Ended:
     known = _known(engine, loaded.plan.name, name)
@@ -271,7 +272,7 @@ def _run(
         arn: str = known["DurableExecutionArn"]
     else:
         arn = engine.start(loaded.plan.name, "{}" if text is None else text, name)
-    if known is not None and known["Status"] != "RUNNING":
+    if known is not None and "EndTimestamp" in known:
         console.tell("this execution has ended before; its recorded result:")
     else:
         with drawn:
@@ -279,11 +280,11 @@ def _run(
                 drawn.take(event)
                 asking.take(event)
     found = engine.describe(arn)
-    if found["Status"] == "RUNNING":
+    if "EndTimestamp" not in found:
         interrupt.check()  # nothing else ends the events before the execution
     problem, state = None, None
     if found["Status"] != "SUCCEEDED":
-        problem, state = _failure(engine, loaded, found)
+        problem, state = failure(engine, loaded, found)
     return Ended(found=found, meter=engine.meter(arn), problem=problem, state=state)
 
 
@@ -292,8 +293,26 @@ def _known(engine: Engine, workflow: str, name: str) -> Mapping[str, Any] | None
     return next((found for found in engine.find(name) if loading.workflow_of(found) == workflow), None)
 
 
-def _failure(engine: Engine, loaded: Loaded, found: Mapping[str, Any]) -> tuple[Diagnostic, str | None]:
-    """Return why an execution failed, with the place of the state that did: a replay finds it again."""
+def failure(engine: Engine, loaded: Loaded | None, found: Mapping[str, Any]) -> tuple[Diagnostic, str | None]:
+    """Return why an execution failed, with the place of the state that did: a replay finds it again.
+
+    Args:
+        engine: that knows the execution.
+        loaded: its workflow, or None for one whose file is not known here.
+        found: the execution.
+
+    Returns:
+        The problem, and the name of the state that raised it or None.
+    """
+    if loaded is not None and (at := _replayed(engine, loaded, found)) is not None:
+        return at
+    error: dict[str, str] = found.get("Error") or {}
+    what = {"STOPPED": "stopped", "TIMED_OUT": "timed out"}.get(found["Status"], "failed")
+    facts = ": ".join(shown(error[member]) for member in ("ErrorType", "ErrorMessage") if error.get(member))
+    return diagnostic("DF502", f"the execution {what}{': ' if facts else ''}{facts}"), None
+
+
+def _replayed(engine: Engine, loaded: Loaded, found: Mapping[str, Any]) -> tuple[Diagnostic, str | None] | None:
     arn: str = found["DurableExecutionArn"]
     error: dict[str, str] = found.get("Error") or {}
     # Without its large results nothing can be replayed; then the error itself says that they are lost.
@@ -310,9 +329,7 @@ def _failure(engine: Engine, loaded: Loaded, found: Mapping[str, Any]) -> tuple[
         outcome = run.advance(operations).outcome
         if isinstance(outcome, Failed) and outcome.error.get("ErrorType") == error.get("ErrorType"):
             return loaded.located(outcome.problem), outcome.state
-    what = {"STOPPED": "stopped", "TIMED_OUT": "timed out"}.get(found["Status"], "failed")
-    facts = ": ".join(shown(error[member]) for member in ("ErrorType", "ErrorMessage") if error.get(member))
-    return diagnostic("DF502", f"the execution {what}{': ' if facts else ''}{facts}"), None
+    return None
 
 
 def _operations(engine: Engine, loaded: Loaded, arn: str) -> list[Any]:
@@ -322,7 +339,7 @@ def _operations(engine: Engine, loaded: Loaded, arn: str) -> list[Any]:
     return inflated(operations, DirectoryStore(folder).get) if folder is not None else operations
 
 
-def _again(name: str) -> str:
+def again(name: str) -> str:
     """Return the command that goes on: as it was typed, with the name."""
     words = ["durableflow", *sys.argv[1:]]
     is_named = any(word == "--name" or word.startswith("--name=") for word in words)

@@ -55,6 +55,11 @@ def place_of(store: Path | None, project: Path | None) -> Path:
     return store
 
 
+def words(place: Path) -> list[str]:
+    """Return the options that mean this file in a command that is typed in the folder of this process."""
+    return [] if place.absolute() == usual_place().absolute() else ["--store", str(place)]
+
+
 class _Nobody:
     """Runs nothing: a reader has nothing run."""
 
@@ -73,17 +78,27 @@ def reader(place: Path) -> Generator[Service]:
         opened.close()
 
 
-def arn_of(service: Service, execution: str) -> str:
+def arn_of(service: Service, execution: str, function: str | None = None) -> str:
     """Return the ARN of an execution that was given as a name (the newest of that name), an ARN or a callback's id.
+
+    Args:
+        service: that knows it.
+        execution: what was given.
+        function: whose execution it is; None for any.
 
     Raises:
         UsageError: there is none.
     """
     if execution.startswith("arn:"):
         return execution
-    found = service.list_executions(DurableExecutionName=execution, MaxItems=1)["DurableExecutions"]
-    if found:
-        arn: str = found[0]["DurableExecutionArn"]
+    if function is None:
+        reply = service.list_executions(DurableExecutionName=execution, MaxItems=1)
+    else:
+        reply = service.list_durable_executions_by_function(
+            FunctionName=function, DurableExecutionName=execution, MaxItems=1
+        )
+    if reply["DurableExecutions"]:
+        arn: str = reply["DurableExecutions"][0]["DurableExecutionArn"]
         return arn
     try:
         of_callback: str = service.callback(CallbackId=execution)["DurableExecutionArn"]

@@ -395,8 +395,7 @@ class Api:
             raise RefusedError(
                 400, "InvalidRequestContentException", "Client context must be a valid Base64-encoded JSON object."
             )
-        log_type = members.pop("LogType", "None")
-        if log_type not in {"None", "Tail"}:
+        if members.get("LogType", "None") not in {"None", "Tail"}:
             raise _invalid("LogType must be None or Tail.")
         payload = members.get("Payload", b"")
         if payload and len(payload) <= _PAYLOAD_MAX_BYTES:  # the service refuses a larger one, by its size

@@ -8,11 +8,12 @@ Source: language.md 7, 8 and 12, rules 30, 44, 60, 77.
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from durableflow.local import history
+from durableflow.local.store import DamagedError, parsed
 from durableflow.operations import TERMINAL
 
 if TYPE_CHECKING:
@@ -69,10 +70,13 @@ class Callback:
 
 def find_callbacks(store: Store, key: int | None = None) -> list[Callback]:
     """Return the callbacks of an execution, answered ones too; or without one, every callback that is open."""
-    return [
-        Callback(key=row, operation=json.loads(body), parent=json.loads(parent) if parent is not None else None)
-        for row, body, parent in store.callbacks(key)
-    ]
+    found: list[Callback] = []
+    for row, body, parent in store.callbacks(key):
+        # What cannot be read is not offered: those of the other executions are to be found all the same.
+        with suppress(DamagedError):
+            context = cast("Operation", parsed(row, parent)) if parent is not None else None
+            found.append(Callback(key=row, operation=cast("Operation", parsed(row, body)), parent=context))
+    return found
 
 
 def find_callback(store: Store, callback_id: str) -> Callback | None:
@@ -145,7 +149,7 @@ class _Record:
         self._children: dict[str, list[Operation]] = {}
         for _, parent, body in store.operations(key):
             if parent is not None:
-                self._children.setdefault(parent, []).append(json.loads(body))
+                self._children.setdefault(parent, []).append(cast("Operation", parsed(key, body)))
 
     def answer_to(self, callback: Callback, answers: Mapping[str, Sequence[str | None]]) -> str | None:
         """Return the answer to a callback; None when none is known for its state, or it is to have none.

@@ -21,7 +21,15 @@ from durableflow.errors import UsageError, diagnostic
 from durableflow.local.clock import Clock, SkipClock, SystemClock
 from durableflow.local.http import Server
 from durableflow.local.jobs import SIZE_MAX_BYTES
-from durableflow.local.owner import Address, Control, OwnerGoneError, Remote, StoreLock, address_of_owner
+from durableflow.local.owner import (
+    REQUEST_SECONDS,
+    Address,
+    Control,
+    OwnerGoneError,
+    Remote,
+    StoreLock,
+    address_of_owner,
+)
 from durableflow.local.service import Limits, Service
 from durableflow.local.store import open_store
 from durableflow.local.targets import Targets
@@ -47,8 +55,15 @@ OWNER_SECONDS: Final = 10.0
 """How long a client waits for an owner that has the lock and does not say yet where it listens."""
 DRAIN_SECONDS: Final = 1.0
 """How long what runs may take to end when the engine is closed; what is cut off runs again later."""
+LINES_SECONDS: Final = 0.25
+"""How long a line that a handler has written may wait to be stored, so that several go together."""
 TICK_MAX_SECONDS: Final = 60.0
 """Longest sleep of the timers' thread: a machine that was suspended or whose clock was set is noticed within it."""
+
+SWEEP_SECONDS: Final = 60.0
+"""How often executions are looked for whose retention is over."""
+DELETED_AT_ONCE: Final = 100
+"""How many executions are deleted in one transaction, during which nothing else happens."""
 
 
 class _Owner:
@@ -82,7 +97,7 @@ class _Owner:
         self._machine = SystemClock()
         self._clock: Clock = SkipClock(self._machine) if is_skipping else self._machine
         self._store = open_store(store, durability=durability)
-        self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log)
+        self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log, wrote=self._wrote)
         self.service = Service(
             store=self._store,
             clock=self._clock,
@@ -92,16 +107,23 @@ class _Owner:
         )
         self._wake = threading.Condition()
         self._is_woken = False
+        self._lines_due: float | None = None
         self._is_closing = False
         self._happened = threading.Condition()
         self._events = 0
         self._expected = dict(expected)
         self._may_skip = False
+        self._sweep_at = time.monotonic()
         self._is_closed = False
         self.service.subscribe(self._notice)
         self._methods = self._served()
         self._control: Control | None = None
         self._server: Server | None = None
+        # A door of its own: it is open as long as functions run, wherever others may ask, and whether they may.
+        self._inner: Server | None = None
+        if targets.has_sdk_functions:
+            self._inner = Server(self._asked_over_http)
+            targets.endpoint = self._inner.url
         if lock is not None:
             self._control = Control({name: partial(self._asked_by_others, name) for name in self._methods})
             lock.tell(self._control.address)
@@ -116,6 +138,10 @@ class _Owner:
             "get_durable_execution_history": service.get_durable_execution_history,
             "list_executions": service.list_executions,
             "stop_durable_execution": service.stop_durable_execution,
+            "pause_durable_execution": service.pause_durable_execution,
+            "resume_durable_execution": service.resume_durable_execution,
+            "delete_durable_execution": service.delete_durable_execution,
+            "delete_executions": service.delete_executions,
             "meter": service.meter,
             "operations": service.operations,
             "checkpoint_durable_execution": service.checkpoint_durable_execution,
@@ -125,6 +151,7 @@ class _Owner:
             "get_function": service.get_function,
             "get_function_configuration": service.get_function_configuration,
             "events": service.events,
+            "logs": service.logs,
             "callbacks": service.callbacks,
             "callback": service.callback,
             "send_durable_execution_callback_success": service.send_durable_execution_callback_success,
@@ -164,8 +191,15 @@ class _Owner:
         return self._server
 
     def _ended(self, job_id: str, end: End) -> None:
-        self.service.invocation_ended(job_id, output=end.output, text=end.text, error=end.error)
+        self.service.invocation_ended(
+            job_id, output=end.output, text=end.text, error=end.error, is_hopeless=end.is_hopeless
+        )
         self.nudge()
+
+    def _wrote(self, job_id: str, label: str, text: str) -> None:
+        if self.service.wrote(job_id, label=label, text=text):
+            self._lines_due = time.monotonic() + LINES_SECONDS
+            self.nudge()
 
     # Time ------------------------------------------------------------------------------------------------------------
 
@@ -182,7 +216,7 @@ class _Owner:
                     return
                 self._is_woken = False
             try:
-                sleep = self._tick()
+                sleep = min(self._tick(), self._keep_lines())
             except Exception:  # noqa: BLE001 - the edge of the timers' thread: without it nothing would ever wake again
                 _log.exception("timers could not be looked after")
                 sleep = 1.0
@@ -190,13 +224,30 @@ class _Owner:
                 if sleep and not self._is_woken and not self._is_closing:
                     self._wake.wait(sleep)
 
+    def _keep_lines(self) -> float:
+        """Store what handlers have written a while ago; return in how many seconds that is to be done again."""
+        due = self._lines_due
+        if due is None:
+            return TICK_MAX_SECONDS
+        left = due - time.monotonic()
+        if left > 0:
+            return left
+        self._lines_due = None
+        self.service.keep_lines()
+        return TICK_MAX_SECONDS
+
     def _tick(self) -> float:
         """Do what is due; return how many seconds there is nothing to do."""
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_SECONDS
+            # By the machine's time: what others keep in this store is not to be lost to time that is skipped.
+            self.service.remove_expired(self._machine.now())
         # Asked for first: an invocation that ends from here on may sleep until an earlier moment, or ask for an answer.
         is_idle = self.service.is_idle
         if self._expected and self.service.answer_callbacks(dict(self._expected)):
             return 0  # what is answered does not time out (rule 30)
-        due = self.service.next_due()
+        is_skipping = isinstance(self._clock, SkipClock)
+        due = self.service.next_jump() if is_skipping else self.service.next_due()
         if due is None:
             return TICK_MAX_SECONDS
         ahead = due - self._clock.now()
@@ -269,6 +320,9 @@ class _Owner:
         if self._control is not None:
             self._control.close()
         self._pool.close(drain_seconds=drain_seconds)
+        if self._inner is not None:
+            self._inner.close()
+        self.service.keep_lines()
         self._store.close()
         if self._lock is not None:
             self._lock.release()
@@ -424,6 +478,31 @@ class Engine:
         else:
             backend.ask("register", {"plan": plan.to_json(), "folder": str(folder), "env": self._env})
 
+    def ask(self, operation: str, /, **members: Any) -> Any:
+        """Have an operation of the service done and return its reply, see `Service`.
+
+        Args:
+            operation: of those that an owner serves.
+            members: by the API's names.
+
+        Raises:
+            ServiceError: it is refused.
+            UsageError: DF761, the owner went away while it called a function: whether it did is not known.
+        """
+        backend = self._backend
+        if members.get("InvocationType") != "RequestResponse" or isinstance(backend, _Owner):
+            return self._ask(operation, **members)
+        try:
+            return backend.ask(operation, members, seconds=Limits().invoke_seconds + REQUEST_SECONDS)
+        except OwnerGoneError as error:
+            raise UsageError(
+                diagnostic(
+                    "DF761",
+                    f"process {backend.address.pid}, which called the function, went away",
+                    hint="whether it has been called is not known; call it again if it may be called twice",
+                )
+            ) from error
+
     def register(self, plan: Plan, folder: Path) -> None:
         """Make a workflow a function of its name, and take up its executions that were left behind.
 
@@ -550,7 +629,7 @@ class Engine:
         """Wait for the end of an execution, at most `timeout` real seconds.
 
         Returns:
-            The execution as `get_durable_execution` shows it; its `Status` is RUNNING when it did not end in time.
+            The execution as `get_durable_execution` shows it; it has no `EndTimestamp` when it did not end in time.
         """
         for _ in self.follow(arn, timeout):
             pass
@@ -571,10 +650,40 @@ class Engine:
         found: list[Any] = self._ask("operations", DurableExecutionArn=arn)
         return found
 
+    def logs(self, arn: str, after: int = 0) -> list[Mapping[str, Any]]:
+        """Return what handlers and targets of an execution have written, see `Service.logs`."""
+        found: list[Mapping[str, Any]] = self._ask("logs", DurableExecutionArn=arn, After=after)
+        return found
+
     def stop(self, arn: str, error: ErrorObject | None = None) -> Mapping[str, Any]:
         """End an execution as STOPPED."""
         reply: Mapping[str, Any] = self._ask("stop_durable_execution", DurableExecutionArn=arn, Error=error)
         return reply
+
+    def pause(self, arn: str, *, reason: str | None = None, stops_timeout: bool = True) -> None:
+        """Have an execution rest, see `Service.pause_durable_execution`.
+
+        Raises:
+            ServiceError: DF721 or DF726: there is none, or it is not running.
+        """
+        self._ask(
+            "pause_durable_execution", DurableExecutionArn=arn, Reason=reason, ExecutionTimeoutPaused=stops_timeout
+        )
+
+    def resume(self, arn: str, *, reason: str | None = None) -> None:
+        """Let an execution go on that rests; raises as :meth:`pause`."""
+        self._ask("resume_durable_execution", DurableExecutionArn=arn, Reason=reason)
+
+    def delete(self, arn: str) -> None:
+        """Remove an execution that has ended; raises as :meth:`pause`."""
+        self._ask("delete_durable_execution", DurableExecutionArn=arn)
+
+    def delete_all(self, arns: Sequence[str]) -> int:
+        """Remove those of these executions that have ended; return how many."""
+        count = 0
+        for at in range(0, len(arns), DELETED_AT_ONCE):
+            count += self._ask("delete_executions", Arns=arns[at : at + DELETED_AT_ONCE])["Deleted"]
+        return count
 
     def find(self, name: str) -> list[Mapping[str, Any]]:
         """Return the executions of a name, newest first."""

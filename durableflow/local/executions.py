@@ -10,16 +10,16 @@ Source: protocol.md 1.5, 1.6, 2.4, 4.3, 6, 8.3.
 from __future__ import annotations
 
 import base64
-import json
+import logging
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, assert_never, cast
 
 from durableflow import ledger, values
 from durableflow.local import history
 from durableflow.local.jobs import Job
-from durableflow.local.store import Execution, TargetRow
+from durableflow.local.store import DamagedError, Execution, Pause, TargetRow, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,8 +58,14 @@ INTERRUPTED: Final[ErrorObject] = {
     "ErrorType": "Runtime.ExitError",
     "ErrorMessage": "The service stopped while the invocation ran.",
 }
+_log = logging.getLogger("durableflow.service")
+
 _OWN: Final = ""
 """The operation of a timer that belongs to the execution itself."""
+_DELETED: Final = 0
+"""The caller of an execution whose caller has been deleted."""
+_LIFE_MS: Final = 366 * 24 * 3600 * 1000
+"""How long after its start an execution times out whose timeout stands still, as on the platform."""
 
 
 class Turn:
@@ -91,8 +97,17 @@ class Turn:
         """Invoke who is awake and save everybody: the last thing before the commit."""
         for key in self._woken:
             execution = self._loaded[key]
-            if execution.status == "RUNNING" and execution.invocation is None:
-                self._start_invocation(execution)
+            if execution.has_ended or execution.invocation is not None:
+                continue
+            if execution.status == "RUNNING":
+                try:
+                    self._start_invocation(execution)
+                except DamagedError as error:
+                    # Before anything was changed: it sleeps, and whoever has set it going is not held up.
+                    _log.error("the execution %s cannot go on: %s", execution.arn, error.problem.message)
+            else:
+                # So that it is invoked when it is resumed: as if there were something that it has not seen.
+                execution.unseen = execution.unseen or 1
         for execution in self._loaded.values():
             self._store.save(execution)
 
@@ -170,6 +185,7 @@ class Turn:
         function = self.function_of(execution)
         if function is None:
             return  # asleep until `Service.recover` finds its function: another project may own this store too
+        operations, after = self.page(execution, -1, limit=self._desk.limits.first_page_operations)
         updated = self._take_unseen(execution)
         if execution.invocations:
             self._store.drop_replies(self.now - REPLAY_WINDOW_MS, key=execution.key)
@@ -178,7 +194,6 @@ class Turn:
         execution.invocations += 1
         execution.invocation = request_id(self._desk)
         execution.invocation_started = self.now
-        operations, after = self.page(execution, -1, limit=self._desk.limits.first_page_operations)
         state: dict[str, Any] = {"Operations": operations}
         if after is not None:
             state["NextMarker"] = history.marker("state", execution.sequence, after)
@@ -203,14 +218,14 @@ class Turn:
     def lineage(self, execution: Execution) -> Iterator[Execution]:
         """Give an execution, the one that has started it, the one that has started that one, and so on."""
         yield execution
-        while execution.caller is not None:
+        while execution.caller:
             execution = self.execution_of_key(execution.caller)
             yield execution
 
     def function_of(self, execution: Execution) -> Function | None:
         """Return the function that an execution is of; None while there is no durable one of its name and version."""
-        is_child = (
-            execution.caller is not None and self.function_of(self.execution_of_key(execution.caller)) is not None
+        is_child = execution.caller is not None and (
+            execution.caller == _DELETED or self.function_of(self.execution_of_key(execution.caller)) is not None
         )
         function = self._desk.functions.resolve(f"{execution.function}:{execution.version}", is_invoked=is_child)
         return function if function is not None and function.is_durable else None
@@ -247,10 +262,11 @@ class Turn:
             for position, parent, body in rows:
                 if parent in hidden:
                     continue
+                operation = cast("Operation", parsed(execution.key, body))
                 size += values.size_bytes(body)
                 if len(page) >= limit or (page and size > self._desk.limits.page_bytes):
                     return page, after
-                page.append(json.loads(body))
+                page.append(operation)
                 after = position
             if len(rows) < chunk:
                 return page, None
@@ -353,7 +369,7 @@ class Turn:
         the handler, or behind the InvocationCompleted of the invocation that did not learn of it (protocol.md 8.3).
         """
         operation = self._store.operation(execution.key, operation_id)
-        if execution.status != "RUNNING" or operation is None:
+        if execution.has_ended or operation is None:
             return False
         changes = ledger.settle(operation, trigger, now=self.now, result=result, error=error)
         if changes is None:
@@ -411,7 +427,7 @@ class Turn:
 
     def _number_held(self, execution: Execution) -> None:
         for body in self._store.take_held(execution.key):
-            self._number(execution, json.loads(body))
+            self._number(execution, parsed(execution.key, body))
 
     # Targets ---------------------------------------------------------------------------------------------------------
 
@@ -481,7 +497,7 @@ class Turn:
         """Do what a timer that is due stands for."""
         execution = self.execution_of_key(timer.execution)
         self._store.disarm_kind(timer.execution, timer.operation, timer.kind)
-        if execution.status != "RUNNING":
+        if execution.has_ended:
             return  # it ended earlier in this turn
         match timer.kind:
             case "wait" | "retry":
@@ -531,6 +547,13 @@ class Turn:
             # Recorded is recorded: whatever the invocation did afterwards, this is how it ends (reliability.md K10).
             self._end_as_recorded(execution)
             return
+        self._conclude(execution, answer, error, is_hopeless=is_hopeless)
+        if execution.status == "PAUSING":
+            self._rest(execution)
+
+    def _conclude(
+        self, execution: Execution, answer: ledger.Output | None, error: ErrorObject | None, *, is_hopeless: bool
+    ) -> None:
         match answer:
             case ledger.Succeeded():
                 self.end(execution, "SUCCEEDED", result=answer.result or None)
@@ -577,10 +600,75 @@ class Turn:
         """End an invocation that the stop of the service has cut off, and make it again; that is no failure of it."""
         failures, since = execution.failures, execution.failing_since
         self.finish_invocation(execution, None, INTERRUPTED)
-        if execution.status == "RUNNING":
+        if not execution.has_ended:
             execution.failures, execution.failing_since = failures, since
             self._store.disarm_kind(execution.key, _OWN, "backoff")
             self.wake(execution)
+
+    # Pausing ---------------------------------------------------------------------------------------------------------
+
+    def pause(self, execution: Execution, *, reason: str | None, stops_timeout: bool) -> None:
+        """Have no more invocations start; one that is in flight ends by itself before the execution rests.
+
+        Timers, answers and targets go on, and so do executions that it has started.
+
+        Args:
+            execution: RUNNING.
+            reason: for the history.
+            stops_timeout: whether its timeout stands still while it rests.
+        """
+        self._store.put_pause(execution.key, Pause(requested=self.now, reason=reason, stops_timeout=stops_timeout))
+        execution.status = "PAUSING"
+        self._store.save_status(execution)
+        if execution.invocation is None:
+            self._rest(execution)
+
+    def _rest(self, execution: Execution) -> None:
+        pause = cast("Pause", self._store.pause(execution.key))
+        due = self._store.timers_of(execution.key, _OWN).get("execution")
+        left = due - self.now if pause.stops_timeout and due is not None else None
+        if left is not None:
+            self._store.arm(execution.key, _OWN, "execution", execution.started + _LIFE_MS)
+        self._store.put_pause(execution.key, replace(pause, since=self.now, timeout_left=left))
+        execution.status = "PAUSED"
+        self._store.save_status(execution)
+        event = ledger.execution_paused(
+            now=self.now, requested=pause.requested, reason=pause.reason, stops_timeout=pause.stops_timeout
+        )
+        self._number(execution, event)
+
+    def resume(self, execution: Execution, *, reason: str | None) -> None:
+        """Let an execution go on as if it had only slept; before it rested, nothing has happened at all.
+
+        Args:
+            execution: PAUSING or PAUSED.
+            reason: for the history.
+        """
+        pause = cast("Pause", self._store.pause(execution.key))
+        self._store.drop_pause(execution.key)
+        execution.status = "RUNNING"
+        self._store.save_status(execution)
+        if pause.since is None:
+            return
+        if pause.timeout_left is not None:
+            due = min(self.now + pause.timeout_left, execution.started + _LIFE_MS)
+            self._store.arm(execution.key, _OWN, "execution", due)
+        if execution.failing_since is not None:
+            execution.failing_since += self.now - pause.since  # it could not try meanwhile
+        self._number(execution, ledger.execution_resumed(now=self.now, reason=reason))
+        if self.is_behind(execution):
+            self.wake(execution)
+
+    def is_behind(self, execution: Execution) -> bool:
+        """Say whether an execution without an invocation missed its wake-up: it was paused, or its function gone."""
+        if execution.invocations == 0 or execution.unseen:
+            return True
+        return bool(execution.failures) and not self._store.has_timer(execution.key, "backoff")
+
+    def delete(self, execution: Execution) -> None:
+        """Remove an execution that has ended; its name is free again."""
+        self._store.delete_execution(execution.key)
+        self._loaded.pop(execution.key, None)
 
     def stop(self, execution: Execution, error: ErrorObject) -> None:
         """End an execution on request; running code notices at its next checkpoint."""
@@ -591,7 +679,7 @@ class Turn:
 
     def _end_as_recorded(self, execution: Execution) -> None:
         texts = self._store.texts(execution.key)
-        error = cast("ErrorObject | None", json.loads(texts.error) if texts.error is not None else None)
+        error = cast("ErrorObject", parsed(execution.key, texts.error)) if texts.error is not None else None
         self.end(execution, cast("Ending", execution.outcome), result=texts.result, error=error)
 
     def end(
@@ -608,10 +696,16 @@ class Turn:
         self._store.forget(execution.key)
         self._number(execution, ledger.execution_ended(status, now=self.now, result=result, error=error))
         self.ended.append(execution.key)
-        if execution.caller is None or execution.caller_operation is None:
+        if not execution.caller or execution.caller_operation is None:
             return
-        caller = self.execution_of_key(execution.caller)
-        operation_id = execution.caller_operation
+        try:
+            self._tell_caller(execution, status, result, error)
+        except DamagedError as damage:
+            _log.error("the caller of %s cannot be told of its end: %s", execution.arn, damage.problem.message)
+
+    def _tell_caller(self, execution: Execution, status: Ending, result: str | None, error: ErrorObject | None) -> None:
+        caller = self.execution_of_key(cast("int", execution.caller))
+        operation_id = cast("str", execution.caller_operation)
         match status:
             case "SUCCEEDED":
                 self.settle(caller, operation_id, "success", result=result)

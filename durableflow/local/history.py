@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from durableflow import ledger
+from durableflow.local.store import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from durableflow.ledger import Event
     from durableflow.local.jobs import Function
-    from durableflow.local.store import Execution, Texts
+    from durableflow.local.lines import Line
+    from durableflow.local.store import Execution, Pause, Texts
     from durableflow.operations import Operation
 
 Reply: TypeAlias = dict[str, Any]
@@ -29,7 +30,16 @@ def seconds(milliseconds: int) -> float:
     return milliseconds / 1000
 
 
-_TIMES: Final = frozenset({"StartTimestamp", "EndTimestamp", "NextAttemptTimestamp", "ScheduledEndTimestamp"})
+_TIMES: Final = frozenset(
+    {
+        "StartTimestamp",
+        "EndTimestamp",
+        "NextAttemptTimestamp",
+        "ScheduledEndTimestamp",
+        "PauseRequestTimestamp",
+        "ResumeRequestTimestamp",
+    }
+)
 
 
 def operation_to_reply(operation: Operation) -> Reply:
@@ -47,8 +57,17 @@ def _with_seconds(members: Mapping[str, Any]) -> Reply:
     return made
 
 
-_TIMED_DETAILS: Final = frozenset({"StepDetails", "WaitDetails", "WaitStartedDetails", "InvocationCompletedDetails"})
-_DATA: Final = ("Input", "Result", "Error")
+_TIMED_DETAILS: Final = frozenset(
+    {
+        "StepDetails",
+        "WaitDetails",
+        "WaitStartedDetails",
+        "InvocationCompletedDetails",
+        "ExecutionPausedDetails",
+        "ExecutionResumedDetails",
+    }
+)
+_DATA: Final = ("Input", "Result", "Error", "Reason")
 
 
 def event_to_reply(event: Event, *, with_data: bool) -> Reply:
@@ -106,18 +125,55 @@ def execution_to_item(execution: Execution) -> Reply:
     return made
 
 
-def execution_to_reply(execution: Execution, texts: Texts) -> Reply:
-    """Return an execution as GetDurableExecution shows it."""
+def execution_to_reply(
+    execution: Execution, texts: Texts, *, pause: Pause | None, times_out: int | None, with_data: bool
+) -> Reply:
+    """Return an execution as GetDurableExecution shows it.
+
+    Args:
+        execution: which.
+        texts: what it was given and gave.
+        pause: that it is in.
+        times_out: when it will time out, epoch milliseconds; None for never.
+        with_data: False leaves input, result, error and the pause's reason out.
+    """
     made = execution_to_item(execution)
     made["Version"] = execution.version
+    made["ExecutionDataIncluded"] = with_data
+    made["DurableConfig"] = {"RetentionPeriodInDays": execution.retention_days}
+    if execution.timeout_seconds is not None:
+        made["DurableConfig"]["ExecutionTimeout"] = execution.timeout_seconds
+    if times_out is not None:
+        made["ExpectedExecutionTimeoutTimestamp"] = seconds(times_out)
+    if pause is not None:
+        details: Reply = {
+            "PauseRequestTimestamp": seconds(pause.requested),
+            "ExecutionTimeoutPaused": pause.stops_timeout,
+        }
+        if pause.reason is not None and with_data:
+            details["Reason"] = pause.reason
+        made["PauseDetails"] = details
+    if not with_data:
+        return made
     if texts.input is not None:
         made["InputPayload"] = texts.input
     if execution.ended is not None:
         if texts.result is not None:
             made["Result"] = texts.result
         if texts.error is not None:
-            made["Error"] = json.loads(texts.error)
+            made["Error"] = parsed(execution.key, texts.error)
     return made
+
+
+def line_to_reply(number: int, line: Line) -> Reply:
+    """Return a line that a handler has written; the API has no such thing."""
+    return {
+        "Id": number,
+        "Timestamp": seconds(line.at),
+        "RequestId": line.job,
+        "Name": line.label,
+        "Message": line.text,
+    }
 
 
 def marker(kind: str, *numbers: int) -> str:

@@ -5,6 +5,7 @@ Source: protocol.md 7.
 
 from __future__ import annotations
 
+import base64
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, cast
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 ITEMS_MAX: Final = 1000
 _ITEMS_DEFAULT = 100
 _STATUSES_MAX = 10
-_STATUSES = frozenset({"RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED"})
+_STATUSES = frozenset(
+    {"RUNNING", "PAUSING", "PAUSED", "SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED", "DELETING"},
+)
+_REASON_MAX_CHARACTERS = 1024
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Requests
@@ -37,7 +41,7 @@ def check_token(execution: Execution, token: str) -> None:
     Raises:
         ServiceError: `Invalid checkpoint token`: used, stale, of another execution, or nothing is in flight.
     """
-    is_open = execution.status == "RUNNING" and execution.invocation is not None and execution.outcome is None
+    is_open = not execution.has_ended and execution.invocation is not None and execution.outcome is None
     if not is_open or token != checkpoint_token(execution):
         raise ledger.refusal(ledger.INVALID_TOKEN)
 
@@ -115,8 +119,20 @@ def payload_text(payload: bytes | str, limit: int) -> str | None:
         ) from error
 
 
-def digest(updates: Sequence[Update]) -> bytes:
-    """Return what tells one batch from another.
+def check_reason(reason: object) -> None:
+    """Hold the reason of a pause or of its end to the service model.
+
+    Raises:
+        ServiceError: InvalidParameterValueException.
+    """
+    if reason is None:
+        return
+    if not isinstance(reason, str) or len(reason) > _REASON_MAX_CHARACTERS or not ledger.is_unicode(reason):
+        raise ledger.refusal(f"Reason must be text of at most {_REASON_MAX_CHARACTERS} characters.")
+
+
+def digest(updates: Sequence[Update] | Sequence[Json]) -> bytes:
+    """Return what tells one batch, or another request, from the next.
 
     Raises:
         ServiceError: InvalidParameterValueException: the batch is no JSON.
@@ -152,9 +168,24 @@ def error_body(error: ErrorObject) -> bytes:
     return values.to_text(cast("Json", named)).encode()
 
 
+def log_result(written: str) -> str:
+    """Return the last lines of a function as Invoke has them."""
+    return base64.b64encode(written.encode()).decode()
+
+
 def not_found(message: str) -> ServiceError:
     """Return the refusal of a name that stands for nothing."""
     return ServiceError(diagnostic("DF721", message), name="ResourceNotFoundException", status=404, is_retryable=False)
+
+
+def conflict(execution: Execution, wanted: str) -> ServiceError:
+    """Return the refusal of what does not fit how an execution is; `wanted` completes "cannot be …"."""
+    return ServiceError(
+        diagnostic("DF726", f"the execution '{shown(execution.name)}' is {execution.status} and cannot be {wanted}"),
+        name="ResourceConflictException",
+        status=409,
+        is_retryable=False,
+    )
 
 
 def closed(operation: Operation) -> ServiceError:

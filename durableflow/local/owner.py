@@ -112,6 +112,22 @@ def lock_file(store: Path) -> Path:
     return store.with_name(store.name + LOCK_SUFFIX)
 
 
+def is_owned(store: Path) -> bool:
+    """Say whether a process owns a store at this moment; that process is not disturbed."""
+    try:
+        descriptor = os.open(lock_file(store), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        # Shared, so that two who look do not see each other.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def address_of_owner(store: Path) -> Address | None:
     """Return where the owner of a store listens, or None while it does not say.
 

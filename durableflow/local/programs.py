@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OUTPUT_MAX_BYTES: Final = 6 * 1024 * 1024
-LINE_BYTES: Final = 8_192
+LINE_BYTES: Final = 256 * 1024
+"""What is longer becomes several lines; so it was in CloudWatch."""
 TAIL_CHARACTERS: Final = 2_000
 """How much of the end of standard error becomes the message of a failure."""
 _LEFT_OVER_SECONDS: Final = 1.0

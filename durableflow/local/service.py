@@ -29,7 +29,8 @@ from durableflow.local.callbacks import Expected, callback_facts, expected_answe
 from durableflow.local.clock import Clock
 from durableflow.local.executions import REPLAY_WINDOW_MS, Desk, Turn, checkpoint_token, request_id
 from durableflow.local.jobs import Function, Functions, Invoker, Job, Limits, Retries
-from durableflow.local.store import Execution, Reply, Store
+from durableflow.local.lines import Line, Lines, tail
+from durableflow.local.store import Execution, Reply, Store, parsed
 from durableflow.operations import function_name
 from durableflow.source import shown
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from durableflow.ledger import Event
+    from durableflow.local.store import TimerRow
     from durableflow.operations import ErrorObject, Operation, Update
     from durableflow.values import Json
 
@@ -46,10 +48,14 @@ Listener: TypeAlias = "Callable[[str, history.Reply], None]"
 """Told of every event after its commit: the execution's ARN, and the event as in its history."""
 
 InvocationType: TypeAlias = Literal["RequestResponse", "Event", "DryRun"]
+LogType: TypeAlias = Literal["None", "Tail"]
 
 _SYNC_PAYLOAD_MAX_BYTES = 6 * 1024 * 1024
 _ASYNC_PAYLOAD_MAX_BYTES = 1024 * 1024
 _DUE_AT_ONCE = 200
+_REMOVED_AT_ONCE = 20
+_DAMAGED_SECONDS = 3600
+"""When a timer is tried again whose execution could not be read."""
 _FUNCTIONS_MAX = 10_000
 _FUNCTIONS_USUAL = 50
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -104,6 +110,8 @@ class Service:
         self._running: dict[str, Job] = {}
         self._answers: dict[str, str | ErrorObject | None] = {}
         self._awaited: set[str] = set()
+        self._lines = Lines()
+        self._tails: dict[str, str] = {}
         self._outgoing: deque[Callable[[], None]] = deque()
         self._is_draining = False
         self._listeners: list[Listener] = []
@@ -124,6 +132,7 @@ class Service:
         DurableExecutionName: str | None = None,
         TenantId: str | None = None,
         Qualifier: str | None = None,
+        LogType: LogType = "None",
     ) -> history.Reply:
         """Invoke a function: start an execution of a durable one, call a plain one.
 
@@ -135,9 +144,11 @@ class Service:
             DurableExecutionName: the same name with the same payload gives the same execution.
             TenantId: passed on to the function.
             Qualifier: a version or alias.
+            LogType: Tail, with RequestResponse, for the last lines that the function has written.
 
         Returns:
-            `{StatusCode, ExecutedVersion, DurableExecutionArn?, FunctionError?, Payload}`; Payload is bytes.
+            `{StatusCode, ExecutedVersion, DurableExecutionArn?, FunctionError?, LogResult?, Payload}`; Payload is
+            bytes, LogResult base64 of 4 KiB at most.
 
         Raises:
             ServiceError: ResourceNotFoundException, DurableExecutionAlreadyStartedException (409),
@@ -154,7 +165,7 @@ class Service:
         if InvocationType == "DryRun":
             return {"StatusCode": 204, "ExecutedVersion": function.version, "Payload": b""}
         if not function.is_durable:
-            return self._call(function, text, TenantId, is_sync=is_sync)
+            return self._call(function, text, TenantId, is_sync=is_sync, has_tail=LogType == "Tail")
         with self._turn() as turn:
             execution = self._start(turn, function, text, DurableExecutionName, TenantId)
         made: history.Reply = {
@@ -170,7 +181,13 @@ class Service:
                     f"the execution did not end within {self._limits.invoke_seconds:g} seconds; it goes on"
                 )
             made.update(messages.execution_answer(ended))
+            if LogType == "Tail":
+                made["LogResult"] = messages.log_result(self._tail_of(execution))
         return made
+
+    def _tail_of(self, execution: Execution) -> str:
+        with self._look():
+            return tail(self._store.last_lines(execution.key))
 
     def _function(self, name: str, qualifier: str | None) -> Function:
         parts = function_name(name)
@@ -205,7 +222,9 @@ class Service:
             )
         return found
 
-    def _call(self, function: Function, text: str | None, tenant_id: str | None, *, is_sync: bool) -> history.Reply:
+    def _call(
+        self, function: Function, text: str | None, tenant_id: str | None, *, is_sync: bool, has_tail: bool
+    ) -> history.Reply:
         """Call a plain function for a client; nobody's execution is the wiser."""
         job = Job(
             id=request_id(self._desk),
@@ -231,6 +250,9 @@ class Service:
             is_answered = self._changed.wait_for(lambda: job.id in self._answers, self._limits.invoke_seconds)
             self._awaited.discard(job.id)
             answer = self._answers.pop(job.id, None)
+            written = self._tails.pop(job.id, "")
+        if has_tail:
+            made["LogResult"] = messages.log_result(written)
         if not is_answered:
             raise messages.unanswered(
                 f"'{function.name}' did not answer within {self._limits.invoke_seconds:g} seconds"
@@ -266,8 +288,8 @@ class Service:
             ServiceError: InvalidParameterValueException; nothing has changed. `Invalid checkpoint token` is the one
                 that another invocation cures.
         """
-        if ClientToken is not None and not _CLIENT_TOKEN.fullmatch(ClientToken):
-            raise ledger.refusal("ClientToken must be 1 to 64 printable characters.")
+        if ClientToken is not None:
+            _check_client_token(ClientToken)
         digest = messages.digest(Updates) if ClientToken is not None else b""
         with self._turn() as turn:
             execution = turn.execution(DurableExecutionArn)
@@ -292,7 +314,9 @@ class Service:
         if kept is None or kept.token != token or turn.now - kept.at > REPLAY_WINDOW_MS:
             return None
         if kept.digest != digest:
-            raise ledger.refusal("The ClientToken was used with other updates.", hint="make a new one for each request")
+            raise ledger.refusal(
+                "The ClientToken was used with another request.", hint="make a new one for each request"
+            )
         return kept.body
 
     def _checkpoint_reply(self, execution: Execution, delta: list[Operation]) -> tuple[history.Reply, str]:
@@ -361,15 +385,25 @@ class Service:
 
     # ---- Looking at executions --------------------------------------------------------------------------------------
 
-    def get_durable_execution(self, *, DurableExecutionArn: str) -> history.Reply:
+    def get_durable_execution(self, *, DurableExecutionArn: str, IncludeExecutionData: bool = True) -> history.Reply:
         """Return what an execution was given, how it is, and what it gave (protocol.md 7.3).
+
+        Args:
+            DurableExecutionArn: whose.
+            IncludeExecutionData: False leaves out what it was given and gave.
 
         Raises:
             ServiceError: ResourceNotFoundException.
         """
         with self._look() as turn:
             execution = messages.execution_of(turn, DurableExecutionArn)
-            return history.execution_to_reply(execution, self._store.texts(execution.key))
+            return history.execution_to_reply(
+                execution,
+                self._store.texts(execution.key),
+                pause=self._store.pause(execution.key),
+                times_out=self._store.timers_of(execution.key, "").get("execution"),
+                with_data=IncludeExecutionData,
+            )
 
     def get_durable_execution_history(
         self,
@@ -404,7 +438,7 @@ class Service:
                 if key != execution.key:
                     raise ledger.refusal("Invalid Marker.", hint="it belongs to another execution")
             bodies = self._store.events(execution.key, after=after, newest_first=ReverseOrder, limit=limit + 1)
-        events: list[Event] = [json.loads(body) for body in bodies[:limit]]
+        events: list[Event] = [parsed(execution.key, body) for body in bodies[:limit]]
         reply: history.Reply = {
             "Events": [history.event_to_reply(event, with_data=IncludeExecutionData) for event in events]
         }
@@ -421,7 +455,25 @@ class Service:
         with self._look() as turn:
             execution = messages.execution_of(turn, DurableExecutionArn)
             bodies = self._store.events(execution.key, after=After, newest_first=False, limit=messages.ITEMS_MAX)
-        return [history.event_to_reply(json.loads(body), with_data=True) for body in bodies]
+        return [history.event_to_reply(parsed(execution.key, body), with_data=True) for body in bodies]
+
+    def logs(self, *, DurableExecutionArn: str, After: int = 0) -> list[history.Reply]:
+        """Return the next lines that handlers and targets of an execution wrote, at most 1,000. Not part of the API.
+
+        Args:
+            DurableExecutionArn: whose.
+            After: the Id of the last line that is known.
+
+        Returns:
+            `{Id, Timestamp, RequestId, Name, Message}` each, oldest first; Name is the state or function.
+
+        Raises:
+            ServiceError: ResourceNotFoundException.
+        """
+        with self._look() as turn:
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            found = self._store.lines(execution.key, after=After, limit=messages.ITEMS_MAX)
+        return [history.line_to_reply(number, line) for number, line in found]
 
     def list_durable_executions_by_function(  # noqa: PLR0913 - the members of the API
         self,
@@ -525,7 +577,10 @@ class Service:
         with self._look() as turn:
             execution = messages.execution_of(turn, DurableExecutionArn)
             rows = self._store.operations(execution.key)
-            return [turn.execution_operation(execution), *(json.loads(body) for _, _, body in rows)]
+            return [
+                turn.execution_operation(execution),
+                *(cast("Operation", parsed(execution.key, body)) for _, _, body in rows),
+            ]
 
     def meter(self, *, DurableExecutionArn: str) -> dict[str, int]:
         """Return what an execution took, as the platform would count (protocol.md 9). Not part of the API.
@@ -623,7 +678,7 @@ class Service:
         with self._changed:
             while True:
                 found = self.get_durable_execution(DurableExecutionArn=DurableExecutionArn)
-                if found["Status"] != "RUNNING":
+                if "EndTimestamp" in found:
                     return found
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -702,9 +757,122 @@ class Service:
         error = self._error(Error)
         with self._turn() as turn:
             execution = messages.execution_of(turn, DurableExecutionArn)
-            if execution.status == "RUNNING":
+            if not execution.has_ended:
                 turn.stop(execution, error or _STOPPED)
         return {"StopTimestamp": history.seconds(cast("int", execution.ended))}
+
+    def pause_durable_execution(
+        self,
+        *,
+        DurableExecutionArn: str,
+        ClientToken: str | None = None,
+        Reason: str | None = None,
+        ExecutionTimeoutPaused: bool | None = None,
+    ) -> history.Reply:
+        """Have an execution rest: none of its code runs until it is resumed, while waits and callbacks go on.
+
+        An invocation in flight ends by itself; until then the execution is PAUSING, afterwards PAUSED.
+
+        Args:
+            DurableExecutionArn: of an execution that is RUNNING.
+            ClientToken: the same one with the same request, within 15 minutes, changes nothing and is no conflict.
+            Reason: for the history, up to 1,024 characters.
+            ExecutionTimeoutPaused: whether the execution's timeout stands still while it rests; unless given, yes.
+
+        Returns:
+            `{}`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, ResourceConflictException (409), InvalidParameterValueException.
+        """
+        stops_timeout = True if ExecutionTimeoutPaused is None else ExecutionTimeoutPaused
+        if type(stops_timeout) is not bool:
+            raise ledger.refusal("ExecutionTimeoutPaused must be true or false.")
+        messages.check_reason(Reason)
+        asked: list[Json] = [Reason, stops_timeout]
+        with self._turn() as turn:
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            if self._is_repeated(turn, execution, "pause", ClientToken, asked):
+                return {}
+            if execution.status != "RUNNING":
+                raise messages.conflict(execution, "paused")
+            turn.pause(execution, reason=Reason, stops_timeout=stops_timeout)
+            if execution.invocation is not None and execution.invocation not in self._running:
+                turn.interrupt(execution)  # it was cut off with the service before this one, and will not end by itself
+        return {}
+
+    def resume_durable_execution(
+        self, *, DurableExecutionArn: str, ClientToken: str | None = None, Reason: str | None = None
+    ) -> history.Reply:
+        """Let an execution go on as if it had only slept.
+
+        Args:
+            DurableExecutionArn: of an execution that is PAUSED, or PAUSING: that one is not paused after all.
+            ClientToken: see `pause_durable_execution`.
+            Reason: likewise.
+
+        Returns:
+            `{}`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, ResourceConflictException (409), InvalidParameterValueException.
+        """
+        messages.check_reason(Reason)
+        with self._turn() as turn:
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            if self._is_repeated(turn, execution, "resume", ClientToken, [Reason]):
+                return {}
+            if execution.status not in {"PAUSING", "PAUSED"}:
+                raise messages.conflict(execution, "resumed")
+            turn.resume(execution, reason=Reason)
+        return {}
+
+    def _is_repeated(
+        self, turn: Turn, execution: Execution, method: str, client_token: str | None, asked: Sequence[Json]
+    ) -> bool:
+        """Say whether this very request was granted before; otherwise it is noted, for the case that it is now.
+
+        Raises:
+            ServiceError: InvalidParameterValueException.
+        """
+        if client_token is None:
+            return False
+        _check_client_token(client_token)
+        digest = messages.digest(asked)
+        if self._repeated(turn, execution, method, client_token, digest) is not None:
+            return True
+        self._store.put_reply(execution.key, client_token, Reply(token=method, digest=digest, at=turn.now, body="{}"))
+        return False
+
+    def delete_durable_execution(self, *, DurableExecutionArn: str) -> history.Reply:
+        """Remove an execution that has ended, with its history and data, at once; what it has started stays.
+
+        Returns:
+            `{DeletionRequestTimestamp}`.
+
+        Raises:
+            ServiceError: ResourceNotFoundException, ResourceConflictException (409): it has not ended.
+        """
+        with self._turn() as turn:
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            if not execution.has_ended:
+                raise messages.conflict(execution, "deleted")
+            turn.delete(execution)
+        return {"DeletionRequestTimestamp": history.seconds(turn.now)}
+
+    def delete_executions(self, *, Arns: Sequence[str]) -> dict[str, int]:
+        """Remove those of these executions that are there and have ended, in one go. Not part of the API.
+
+        Returns:
+            `{Deleted}`: how many.
+        """
+        with self._turn() as turn:
+            found = [execution for arn in Arns if (execution := turn.execution(arn)) and execution.has_ended]
+            # One that is named twice is one.
+            ended = {execution.key: execution for execution in found}
+            for execution in ended.values():
+                turn.delete(execution)
+        return {"Deleted": len(ended)}
 
     def send_durable_execution_callback_success(
         self, *, CallbackId: str, Result: bytes | str | None = None
@@ -737,7 +905,7 @@ class Service:
         """
         with self._turn() as turn:
             execution, operation, heartbeat_seconds = self._callback(turn, CallbackId)
-            if operation["Status"] != "STARTED" or execution.status != "RUNNING":
+            if operation["Status"] != "STARTED" or execution.has_ended:
                 raise messages.closed(operation)
             if heartbeat_seconds:
                 due = turn.now + heartbeat_seconds * 1000
@@ -800,31 +968,108 @@ class Service:
             job = self._running.get(job_id)
             if job is None:
                 return
+            written = self._lines.end(job_id, turn.now)
+            self._keep(self._lines.take())
             result = text if text is not None else None if job.kind == "durable" else values.to_text(output)
             execution = turn.execution(job.execution_arn) if job.execution_arn is not None else None
             if execution is None:
                 if job_id in self._awaited:
                     self._answers[job_id] = error if error is not None else result
+                    self._tails[job_id] = written
             elif job.kind == "plain":
                 turn.finish_target(execution, cast("str", job.operation_id), result=result, error=error)
             elif execution.invocation == job_id:
                 turn.finish_invocation(execution, output, error, is_hopeless=is_hopeless)
             turn.finished.append(job_id)
 
+    def wrote(self, job_id: str, *, label: str, text: str) -> bool:
+        """Take a line that a handler or target has written; nothing is stored yet.
+
+        Args:
+            job_id: of the Job that it came from.
+            label: whose it is, for people.
+            text: the line, without its end.
+
+        Returns:
+            Whether it is the first one that `keep_lines` has something to do for.
+        """
+        return self._lines.add(Line(job=job_id, at=self._clock.now(), label=label, text=text))
+
+    def keep_lines(self) -> None:
+        """Store the lines that have come since; the end of an invocation does it for all that run."""
+        with self._lock:
+            if lines := self._lines.take():
+                with self._store.transaction():
+                    self._keep(lines)
+
+    def _keep(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            job = self._running.get(line.job)
+            execution = self._store.execution(job.execution_arn) if job and job.execution_arn is not None else None
+            if execution is not None:
+                self._store.add_line(execution.key, line)
+
     def next_due(self) -> int | None:
         """Return when `run_due` has something to do, epoch milliseconds; None when nothing waits for time."""
         with self._lock:
             return self._store.next_due()
 
+    def next_jump(self) -> int | None:
+        """Return what time may be skipped to, epoch milliseconds: as `next_due`, but for timeouts of what is paused.
+
+        Nobody would get to resume an execution whose timeout is the next thing that happens.
+        """
+        with self._lock:
+            return self._store.next_jump()
+
     def run_due(self) -> None:
         """Do everything that is due: waits, retries, time-outs of callbacks and executions, delayed invocations."""
         while True:
-            with self._turn() as turn:
-                timers = self._store.due(turn.now, limit=_DUE_AT_ONCE)
-                for timer in timers:
-                    turn.fire(timer)
+            try:
+                with self._turn() as turn:
+                    timers = self._store.due(turn.now, limit=_DUE_AT_ONCE)
+                    for timer in timers:
+                        turn.fire(timer)
+            except DurableflowError:
+                timers = self._run_due_apart()
             if len(timers) < _DUE_AT_ONCE:
                 return
+
+    def _run_due_apart(self) -> list[TimerRow]:
+        """Do what is due, each timer for itself, because one of them could not be done: the others must not wait."""
+        with self._look() as turn:
+            timers = self._store.due(turn.now, limit=_DUE_AT_ONCE)
+        for timer in timers:
+            try:
+                with self._turn() as turn:
+                    turn.fire(timer)
+            except DurableflowError as error:
+                _log.error("execution %d cannot go on: %s", timer.execution, error.problem.message)
+                with self._turn() as turn:
+                    later = turn.now + _DAMAGED_SECONDS * 1000
+                    self._store.arm(timer.execution, timer.operation, timer.kind, later)
+        return timers
+
+    def remove_expired(self, now: int | None = None) -> int:
+        """Remove the executions that have ended longer ago than they are to be kept (protocol.md 13, S18).
+
+        Args:
+            now: epoch milliseconds; the clock's time unless given. Whoever skips time gives the machine's, since
+                nothing that others keep here may be lost to it.
+
+        Returns:
+            How many there were.
+        """
+        count = 0
+        while True:
+            # A few at a time, so that nobody else waits long for the lock.
+            with self._turn() as turn:
+                keys = self._store.expired(turn.now if now is None else now, limit=_REMOVED_AT_ONCE)
+                for key in keys:
+                    turn.delete(turn.execution_of_key(key))
+            count += len(keys)
+            if len(keys) < _REMOVED_AT_ONCE:
+                return count
 
     def answer_callbacks(self, expected: Expected) -> bool:
         """Answer the open callbacks that executions wait for and that have an expected answer (rules 30, 60).
@@ -851,19 +1096,16 @@ class Service:
             self._store.drop_replies(turn.now - REPLAY_WINDOW_MS)
             for row in self._store.running():
                 if row.invocation is not None:
-                    if row.invocation not in self._running and turn.function_of(row) is not None:
+                    is_cut_off = row.invocation not in self._running
+                    # What is to be paused goes to rest, whether its function is known or not.
+                    if is_cut_off and (row.status == "PAUSING" or turn.function_of(row) is not None):
                         turn.interrupt(turn.execution_of_key(row.key))
-                elif self._should_run(row):
+                elif row.status == "RUNNING" and turn.is_behind(row):
                     turn.wake(turn.execution_of_key(row.key))
             for target in self._store.running_targets():
                 function = self._functions.resolve(f"{target.function}:{target.version}")
                 if target.request_id not in self._running and function is not None:
                     turn.start_target(turn.execution_of_key(target.execution), target, function)
-
-    def _should_run(self, execution: Execution) -> bool:
-        """Say whether an execution without an invocation missed its wake-up: its function was not known then."""
-        is_behind = execution.invocations == 0 or execution.unseen or execution.failures
-        return bool(is_behind) and not self._store.has_timer(execution.key, "backoff")
 
     @property
     def is_idle(self) -> bool:
@@ -918,6 +1160,7 @@ class Service:
 
     def _take(self, job: Job) -> None:
         self._running[job.id] = job
+        self._lines.begin(job.id)
         self._outgoing.append(partial(self._dispatch, job))
 
     def _drain(self) -> None:
@@ -958,3 +1201,8 @@ class Service:
             listener(arn, event)
         except Exception:  # noqa: BLE001 - the edge to whoever listens: the record must not depend on them
             _log.exception("a listener failed")
+
+
+def _check_client_token(token: str) -> None:
+    if not _CLIENT_TOKEN.fullmatch(token):
+        raise ledger.refusal("ClientToken must be 1 to 64 printable characters.")

@@ -8,6 +8,7 @@ they are. The store knows rows and texts, not what they mean: that is `execution
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import stat
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from durableflow import values
 from durableflow.errors import ServiceError, UsageError, diagnostic
+from durableflow.local.lines import TAIL_BYTES, Line
 from durableflow.source import shown
 
 if TYPE_CHECKING:
@@ -94,6 +96,26 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             execution INTEGER, answer TEXT, call TEXT, number INTEGER NOT NULL,
             PRIMARY KEY (execution, answer, call)) WITHOUT ROWID""",
     ),
+    (
+        # `since` is when the execution went to rest, `timeout_left` what its timeout had left then, in milliseconds.
+        """CREATE TABLE pauses (
+            execution INTEGER PRIMARY KEY, requested INTEGER NOT NULL, reason TEXT, stops_timeout INTEGER NOT NULL,
+            since INTEGER, timeout_left INTEGER)""",
+        # A paused execution has not ended either.
+        "DROP INDEX executions_running",
+        "CREATE INDEX executions_open ON executions (key) WHERE ended IS NULL",
+        "CREATE INDEX executions_expiry ON executions (ended + retention_days * 86400000) WHERE ended IS NOT NULL",
+        # What a deletion looks for.
+        "CREATE INDEX executions_caller ON executions (caller) WHERE caller > 0",
+        "CREATE INDEX callbacks_execution ON callbacks (execution)",
+    ),
+    (
+        # What handlers have written; gone with its execution.
+        """CREATE TABLE lines (
+            position INTEGER PRIMARY KEY, execution INTEGER NOT NULL, job TEXT NOT NULL, at INTEGER NOT NULL,
+            label TEXT NOT NULL, text TEXT NOT NULL)""",
+        "CREATE INDEX lines_execution ON lines (execution, position)",
+    ),
 )
 """The steps from an empty file to the schema of today; `user_version` counts the steps taken. Only ever appended to."""
 
@@ -104,7 +126,9 @@ class Execution:
 
     Args:
         key: the row; 0 before it is stored.
-        caller, caller_operation: whose chained invoke it is, None for an execution that a client started.
+        caller, caller_operation: whose chained invoke it is, None for an execution that a client started; 0 is a
+            caller that has been deleted.
+        status: the wire's word; PAUSING and PAUSED are as alive as RUNNING.
         sequence: counts accepted checkpoints and invocations; what tokens are made of.
         invocation: the request id of the invocation in flight.
         failures: invocations that failed one after another; `failing_since` is the time of the first.
@@ -139,6 +163,11 @@ class Execution:
     metered: int = 1
     size_bytes: int = 0
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is over: what is paused is not."""
+        return self.ended is not None
+
 
 _IDENTITY = (
     "arn, name, function, version, status, started, ended, tenant, timeout_seconds, retention_days, caller,"
@@ -150,6 +179,23 @@ _PROGRESS = (
 )
 _EXECUTION = f"SELECT key, {_IDENTITY}, {_PROGRESS} FROM executions JOIN progress ON execution = key"  # noqa: S608 - constants
 _FIELDS = tuple(f"key, {_IDENTITY}, {_PROGRESS}".split(", "))
+TABLES: Final = (
+    "progress",
+    "operations",
+    "events",
+    "held",
+    "unseen",
+    "timers",
+    "replies",
+    "callbacks",
+    "targets",
+    "answered",
+    "pauses",
+    "lines",
+)
+"""Where rows of an execution are, besides its own."""
+BODIES: Final = ("operations", "events", "held")
+"""Where its rows hold JSON objects, in `body`."""
 _SAVE = f"UPDATE progress SET {', '.join(f'{column} = ?' for column in _PROGRESS.split(', '))} WHERE execution = ?"  # noqa: S608 - constants
 
 
@@ -160,6 +206,25 @@ class Texts:
     input: str | None
     result: str | None
     error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """What is known of a pause, times in epoch milliseconds.
+
+    Args:
+        requested: when somebody asked for it.
+        reason: why; None when nobody said.
+        stops_timeout: whether the execution's timeout stands still meanwhile.
+        since: when the execution went to rest; None while an invocation is still in flight.
+        timeout_left: what the timeout had left then, milliseconds; None when it goes on or there is none.
+    """
+
+    requested: int
+    reason: str | None
+    stops_timeout: bool
+    since: int | None = None
+    timeout_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,7 +362,7 @@ class Store:
         return _execution(row) if row else None
 
     def _keep(self, execution: Execution | None) -> Execution | None:
-        if execution is not None and execution.status == "RUNNING" and self.is_writable:
+        if execution is not None and not execution.has_ended and self.is_writable:
             if len(self._kept) >= KEPT_MAX:
                 self._forget_kept()
             self._kept[execution.arn] = self._kept_keys[execution.key] = execution
@@ -310,7 +375,7 @@ class Store:
     def save(self, execution: Execution) -> None:
         """Store how far an execution is."""
         e = execution
-        if e.status != "RUNNING":
+        if e.has_ended:
             self._kept.pop(e.arn, None)
             self._kept_keys.pop(e.key, None)
         self._run(
@@ -332,6 +397,10 @@ class Store:
             ),
         )
 
+    def save_status(self, execution: Execution) -> None:
+        """Store the status of an execution that has not ended."""
+        self._run("UPDATE executions SET status = ? WHERE key = ?", (execution.status, execution.key))
+
     def save_outcome(self, execution: Execution, *, result: str | None, error: str | None) -> None:
         """Store status, end and texts of an execution's outcome; every later call that brings none keeps them."""
         self._run(
@@ -346,7 +415,7 @@ class Store:
 
     def running(self) -> list[Execution]:
         """Return every execution that has not ended, oldest first."""
-        return [_execution(row) for row in self._run(f"{_EXECUTION} WHERE status = 'RUNNING' ORDER BY key")]
+        return [_execution(row) for row in self._run(f"{_EXECUTION} WHERE ended IS NULL ORDER BY key")]
 
     def executions(
         self, conditions: Sequence[tuple[str, object]], *, after: int | None, oldest_first: bool, limit: int
@@ -367,12 +436,50 @@ class Store:
         sql = f"{_EXECUTION} {where}ORDER BY key {order} LIMIT ?"
         return [_execution(row) for row in self._run(sql, (*(parameter for _, parameter in found), limit))]
 
+    def expired(self, now: int, *, limit: int) -> list[int]:
+        """Return the keys of executions whose retention is over, the longest first."""
+        sql = (
+            "SELECT key FROM executions WHERE ended IS NOT NULL AND ended + retention_days * 86400000 <= ?"
+            " ORDER BY ended + retention_days * 86400000 LIMIT ?"
+        )
+        return [row[0] for row in self._run(sql, (now, limit))]
+
+    def delete_execution(self, key: int) -> None:
+        """Remove an execution that has ended, with everything that is stored of it; what it has started stays."""
+        for table in TABLES:
+            self._run(f"DELETE FROM {table} WHERE execution = ?", (key,))  # noqa: S608 - constants
+        # Its key may be given to another one.
+        self._run("UPDATE executions SET caller = 0 WHERE caller > 0 AND caller = ?", (key,))
+        self._run("DELETE FROM executions WHERE key = ?", (key,))
+
+    # Pauses ----------------------------------------------------------------------------------------------------------
+
+    def pause(self, key: int) -> Pause | None:
+        """Return the pause of an execution, asked for or begun."""
+        sql = "SELECT requested, reason, stops_timeout, since, timeout_left FROM pauses WHERE execution = ?"
+        row = self._run(sql, (key,)).fetchone()
+        if row is None:
+            return None
+        return Pause(requested=row[0], reason=row[1], stops_timeout=bool(row[2]), since=row[3], timeout_left=row[4])
+
+    def put_pause(self, key: int, pause: Pause) -> None:
+        """Store a pause as it is now."""
+        p = pause
+        self._run(
+            "INSERT OR REPLACE INTO pauses VALUES (?, ?, ?, ?, ?, ?)",
+            (key, p.requested, p.reason, p.stops_timeout, p.since, p.timeout_left),
+        )
+
+    def drop_pause(self, key: int) -> None:
+        """Forget the pause of an execution."""
+        self._run("DELETE FROM pauses WHERE execution = ?", (key,))
+
     # Operations ------------------------------------------------------------------------------------------------------
 
     def operation(self, key: int, operation_id: str) -> Operation | None:
         """Return the operation recorded under an id."""
         row = self._run("SELECT body FROM operations WHERE execution = ? AND id = ?", (key, operation_id)).fetchone()
-        return cast("Operation", values.from_text(row[0])) if row else None
+        return cast("Operation", parsed(key, row[0])) if row else None
 
     def add_operation(self, key: int, position: int, operation: Operation, *, outstanding: bool, context: int) -> None:
         """Store a new operation; `position` and `context` as the schema says."""
@@ -473,6 +580,15 @@ class Store:
         due: int | None = self._run("SELECT min(due) FROM timers").fetchone()[0]
         return due
 
+    def next_jump(self) -> int | None:
+        """Return when the next timer is due that is worth skipping time for: no timeout of what is paused."""
+        sql = (
+            "SELECT due FROM timers t WHERE NOT (operation = '' AND kind = 'execution' AND EXISTS"
+            " (SELECT 1 FROM pauses p WHERE p.execution = t.execution AND since NOT NULL)) ORDER BY due LIMIT 1"
+        )
+        row = self._run(sql).fetchone()
+        return row[0] if row else None
+
     def due(self, now: int, *, limit: int) -> list[TimerRow]:
         """Return timers that are due, in the order in which they became so."""
         sql = "SELECT * FROM timers WHERE due <= ? ORDER BY due, execution, operation LIMIT ?"
@@ -535,7 +651,7 @@ class Store:
             key: for all callbacks of one execution; None for those that are open in any that runs.
         """
         # The text is as `values.to_text` writes it, where a quote inside a value has a backslash before it.
-        which = "o.execution = ?" if key is not None else "e.status = 'RUNNING' AND o.outstanding"
+        which = "o.execution = ?" if key is not None else "e.ended IS NULL AND o.outstanding"
         sql = (
             "SELECT o.execution, o.body, p.body FROM executions e JOIN operations o ON o.execution = e.key"  # noqa: S608 - constants
             " LEFT JOIN operations p ON p.execution = o.execution AND p.id = o.parent"
@@ -582,13 +698,70 @@ class Store:
         names = tuple(TargetRow.__dataclass_fields__)
         return [TargetRow(**dict(zip(names, row, strict=True))) for row in rows]
 
+    # Lines -----------------------------------------------------------------------------------------------------------
+
+    def add_line(self, key: int, line: Line) -> None:
+        """Keep a line that a handler or target of an execution has written."""
+        sql = "INSERT INTO lines (execution, job, at, label, text) VALUES (?, ?, ?, ?, ?)"
+        self._run(sql, (key, line.job, line.at, line.label, line.text))
+
+    def lines(self, key: int, *, after: int, limit: int) -> list[tuple[int, Line]]:
+        """Return lines of an execution behind a position, with theirs, in the order in which they were kept."""
+        sql = (
+            "SELECT position, job, at, label, text FROM lines WHERE execution = ? AND position > ?"
+            " ORDER BY position LIMIT ?"
+        )
+        rows = self._run(sql, (key, after, limit))
+        return [(row[0], Line(job=row[1], at=row[2], label=row[3], text=row[4])) for row in rows]
+
+    def last_lines(self, key: int) -> list[str]:
+        """Return the texts of the last lines of an execution, as many as Invoke could return."""
+        found: list[str] = []
+        size = 0
+        for (text,) in self._run("SELECT text FROM lines WHERE execution = ? ORDER BY position DESC", (key,)):
+            found.append(text)
+            size += values.size_bytes(text) + 1
+            if size >= TAIL_BYTES:
+                break
+        return found[::-1]
+
     def forget(self, key: int) -> None:
-        """Drop what only a running execution needs."""
+        """Drop what only an execution needs that has not ended."""
+        self._run("DELETE FROM pauses WHERE execution = ?", (key,))
         self._run("DELETE FROM timers WHERE execution = ?", (key,))
         self._run("DELETE FROM unseen WHERE execution = ?", (key,))
         self._run("DELETE FROM held WHERE execution = ?", (key,))
         self._run("DELETE FROM answered WHERE execution = ?", (key,))
         self._run("UPDATE targets SET is_running = 0, payload = NULL WHERE execution = ? AND is_running", (key,))
+
+
+class DamagedError(ServiceError):
+    """What is recorded of one execution cannot be read; the others are as they were."""
+
+    def __init__(self, key: int) -> None:
+        problem = diagnostic(
+            "DF734",
+            f"what is recorded of an execution (number {key}) is damaged",
+            hint="`durableflow doctor` tells which one; it can still be stopped and deleted",
+        )
+        super().__init__(problem, name="ServiceException", status=500, is_retryable=False)
+
+
+def parsed(key: int, body: object) -> dict[str, Any]:
+    """Return what a row of an execution holds, a JSON object.
+
+    Raises:
+        DamagedError: it holds something else.
+    """
+    if not isinstance(body, str):
+        raise DamagedError(key)
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(key) from error
+    if not isinstance(found, dict):
+        raise DamagedError(key)
+    return cast("dict[str, Any]", found)
 
 
 def _execution(row: tuple[Any, ...]) -> Execution:
@@ -648,6 +821,11 @@ def open_reader(path: Path) -> Store:
     Raises:
         UsageError: as `open_store`, and when there is no such file or its schema is older.
     """
+    return Store(connect_reader(path), str(path), is_writable=False)
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Return a connection that only reads; raises as `open_reader`."""
     try:
         _check_file(path)
         connection = _connect(str(path))
@@ -672,7 +850,7 @@ def open_reader(path: Path) -> Store:
                 hint="run any workflow with this store once; that brings it up to date",
             )
         )
-    return Store(connection, str(path), is_writable=False)
+    return connection
 
 
 def _connect(name: str) -> sqlite3.Connection:

@@ -13,14 +13,15 @@ Source: language.md 11 and 12, rules 43, 52, 60.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
 
 from durableflow import library, values
 from durableflow.errors import Fault, UsageError, diagnostic
 from durableflow.local.jobs import OPERATIONS_MAX, Function
-from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Environment, Fixed, Python, Remote
+from durableflow.local.sdk import surroundings
+from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Environment, Fixed, Python, Remote, Sdk
 from durableflow.model import (
     CommandTarget,
     DurableTarget,
@@ -59,8 +60,6 @@ Target: TypeAlias = (
 )
 
 LATEST: Final = "$LATEST"
-NOT_HERE: Final = "InvalidRuntimeException"
-"""Error of the Invoke API for a function that cannot run where it is; an author sees it with `Lambda.` in front."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +83,13 @@ class Targets:
         project: what the project file declares, or None.
         env: values over those of the project and the process, for handlers, functions and templates.
         allow_aws: whether aws states that the project does not answer call AWS.
+        endpoint: URL of the service, for durable functions that are written with an AWS SDK; None while there is none.
     """
 
     project: ProjectContext | None = None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     allow_aws: bool = False
+    endpoint: str | None = None
     _registered: dict[str, Registered] = field(default_factory=dict[str, Registered])
     _compiled: dict[str, Registered] = field(default_factory=dict[str, Registered])
     _declared: dict[tuple[str, str], Target] = field(default_factory=dict[tuple[str, str], Target])
@@ -132,7 +133,7 @@ class Targets:
         target = self._declared.get((parts.name, number))
         if target is None:
             return None
-        return self._function(parts.name, number, is_durable=isinstance(target, WorkflowTarget))
+        return self._function(parts.name, number, is_durable=isinstance(target, (WorkflowTarget, DurableTarget)))
 
     def listed(self) -> list[Function]:
         """Return every function that has been registered or that the project declares, by name and version."""
@@ -163,6 +164,8 @@ class Targets:
         """
         name, number = job.function.name, job.function.version
         target = self._declared.get((name, number))
+        if job.kind == "durable" and isinstance(target, DurableTarget):
+            return self._sdk(job, target)
         if job.kind == "durable":
             workflow = target.workflow if isinstance(target, WorkflowTarget) else name
             found = self.workflow(workflow)
@@ -177,6 +180,28 @@ class Targets:
                 offload=self._offload(),
             )
         return self._plain(job, target)
+
+    def _sdk(self, job: Job, target: DurableTarget) -> Sdk:
+        assert self.endpoint is not None, "the engine serves HTTP where a project has such functions"
+        folder = self._folder()
+        found = self._environment((folder,), folder)
+        # Over the project's own: where Lambda's API is, is no question of taste.
+        led = surroundings(self.endpoint, allow_aws=self.allow_aws, environ=found.environ())
+        return Sdk(
+            id=job.id,
+            label=job.function.name,
+            environment=replace(found, env=tuple(sorted({**dict(found.env), **led}.items()))),
+            handler=target.durable,
+            event=cast("dict[str, Json]", job.event),
+            function_name=job.function.name,
+            function_version=job.function.version,
+            tenant_id=job.tenant_id,
+        )
+
+    @property
+    def has_sdk_functions(self) -> bool:
+        """Whether any function calls the service over HTTP."""
+        return any(isinstance(target, DurableTarget) for target in self._declared.values())
 
     def workflow(self, name: str) -> Registered:
         """Return a workflow; one of the project that nobody has registered is compiled now.
@@ -274,8 +299,6 @@ class Targets:
                 return Fixed(id=job.id, label=label, end=_answer(target[min(job.call_number, len(target) - 1)]))
             case ResultAnswer() | ErrorAnswer():
                 return Fixed(id=job.id, label=label, end=_answer(target))
-            case DurableTarget():
-                return _not_here(job, label, "a durable function written with an SDK, which")
             case HttpTarget():
                 return Remote(id=job.id, label=label, place=target.http, payload=payload, tenant_id=job.tenant_id)
             case LambdaTarget() if self.allow_aws:
@@ -284,7 +307,7 @@ class Targets:
                 message = f"'{job.function.name}' is a function on AWS, which is called only with --allow-aws"
                 refused = Fault("AccessDenied", message)
                 return Fixed(id=job.id, label=label, end=End(error=error_from_fault(refused)))
-            case WorkflowTarget() | None:
+            case WorkflowTarget() | DurableTarget() | None:
                 # A project file that has changed since the job was recorded: its function is gone.
                 error = Fault("ResourceNotFoundException", f"Function not found: {job.function.name}")
                 return Fixed(id=job.id, label=label, end=End(error=error_from_fault(error)))
@@ -314,11 +337,6 @@ def _answer(answer: ResultAnswer | ErrorAnswer) -> End:
         return End(text=values.to_text(answer.result))
     error = answer.error
     return End(error=error_from_fault(Fault(error.name, error.message, error.data)))
-
-
-def _not_here(job: Job, label: str, what: str) -> Task:
-    message = f"'{job.function.name}' is {what} this version of durableflow cannot run here"
-    return Fixed(id=job.id, label=label, end=End(error=error_from_fault(Fault(NOT_HERE, message))))
 
 
 def _seconds(duration: str | float) -> int:

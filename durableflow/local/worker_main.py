@@ -1,8 +1,9 @@
 """What does a worker process do? One job at a time for the service that started it, until that service is gone.
 
-A job is one invocation of a durable function (the driver runs it; its requests to the service go back over the socket)
-or one of a plain Python function. The process stands for what Lambda calls an execution environment: it is started for
-one set of folders, keeps its modules and plans between jobs, and may die without taking anything with it.
+A job is one invocation of a workflow (the driver runs it; its requests to the service go back over the socket), one of
+a durable function that is written with an AWS SDK (which asks the service over HTTP), or one of a plain function. The
+process stands for what Lambda calls an execution environment: it is started for one set of folders, keeps its modules
+and plans between jobs, and may die without taking anything with it.
 
 It loads what its jobs need and nothing else; neither the front end (PyYAML, pydantic, Jinja2) nor the store.
 
@@ -21,7 +22,7 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from durableflow.actions import Actions, AllowList
 from durableflow.calls import Answers, Tools, refused_action
 from durableflow.errors import Diagnostic, Fault, ServiceError
 from durableflow.interpreter import COMPENSATION_FAILED
+from durableflow.local import sdk
 from durableflow.local.frames import Channel
 from durableflow.offload import DirectoryStore
 from durableflow.operations import error_from_fault
@@ -48,8 +50,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+LABEL_START: Final = "\x1e"
 LABEL_END: Final = "\x1f"
-"""Stands between the label of a line of output and the line (see `workers.py`, which reads them)."""
+"""What the label of a line of output stands between, in front of the line (see `workers.py`, which reads them)."""
 RESPONSE_MAX_BYTES: Final = 6 * 1024 * 1024
 """Largest response of a function, as on Lambda."""
 STACK_FRAMES: Final = 20
@@ -115,12 +118,13 @@ class Output(io.TextIOWrapper):
         """The secrets that have been used."""
         self._threads = threading.local()
         self._label = ""
+        self._begun: list[tuple[threading.Thread, _Line]] = []
+        """What threads without a label have begun to write; some have ended since."""
+        self._beginning = threading.Lock()
 
     def write(self, text: str, /) -> int:
         """Write the lines that are complete, keep the rest."""
-        current = _LINE.get()
-        if current is None:
-            current = self._threads.__dict__.setdefault("line", _Line(None))
+        current = _LINE.get() or self._line_of_thread()
         *lines, current.begun = (current.begun + text).split("\n")
         for line in lines:
             self._line(current.label, line)
@@ -137,12 +141,34 @@ class Output(io.TextIOWrapper):
             yield
         finally:
             _LINE.reset(token)
-            if current.begun:
-                self._line(label, current.begun)
-                current.begun = ""
+            self._finish(current)
+
+    def _line_of_thread(self) -> _Line:
+        current: _Line | None = getattr(self._threads, "line", None)
+        if current is None:
+            current = self._threads.line = _Line(None)
+            with self._beginning:
+                self._begun.append((threading.current_thread(), current))
+        return current
+
+    def _finish(self, current: _Line) -> None:
+        if current.begun:
+            begun, current.begun = current.begun, ""
+            self._line(current.label, begun)
+
+    def mark(self, mark: str) -> None:
+        """Write a line that stands behind all that has been written: a word that the service has chosen."""
+        with self._beginning:
+            for _, begun in self._begun:
+                self._finish(begun)
+            self._begun = [(thread, begun) for thread, begun in self._begun if thread.is_alive()]
+        with suppress(OSError, ValueError):  # a handler may have closed what it does not own
+            if sys.__stdout__ is not None:
+                sys.__stdout__.flush()
+            os.write(2, f"{mark}\n".encode())
 
     def _line(self, label: str | None, line: str) -> None:
-        super().write(f"{label or self._label}{LABEL_END}{self.told.text(line)}\n")
+        super().write(f"{LABEL_START}{label or self._label}{LABEL_END}{self.told.text(line)}\n")
 
 
 class Jobs:
@@ -157,6 +183,7 @@ class Jobs:
         self._asked = _Asked(channel)
         self._plans: dict[str, Plan] = {}
         self._clock_offset = 0
+        self._runtime: sdk.Runtime | None = None
 
     def serve(self) -> None:
         """Work until the service closes the channel."""
@@ -164,7 +191,14 @@ class Jobs:
             # From here on, a process that dies may have had an effect.
             self._channel.send({"begun": True})
             with self._output.labelled(job["label"], everywhere=True):
-                end = self._durable(job) if job["kind"] == "durable" else self._plain(job)
+                match job["kind"]:
+                    case "durable":
+                        end = self._durable(job)
+                    case "sdk":
+                        end = self._sdk(job)
+                    case _:
+                        end = self._plain(job)
+            self._output.mark(job["mark"])
             self._channel.send({"end": end})
 
     def _durable(self, job: Mapping[str, Any]) -> Object:
@@ -218,16 +252,34 @@ class Jobs:
     def _clock_ms(self) -> int:
         return work.system_milliseconds() + self._clock_offset
 
+    def _sdk(self, job: Mapping[str, Any]) -> Object:
+        if self._runtime is None:
+            # Before the function's module is imported, which may have its own opinion on logging.
+            self._runtime = sdk.Runtime(self._output)
+        self._runtime.begin(job["id"], job["function_name"], job["function_version"])
+        end = self._called(job, job["event"])
+        if (text := end.get("text")) is None:
+            return end
+        try:
+            return {"output": values.from_text(cast("str", text))}
+        except values.ValueRefusedError as error:
+            return _refused("Runtime.MarshalError", f"Unable to marshal response: {error}")
+
     def _plain(self, job: Mapping[str, Any]) -> Object:
         try:
             event = values.from_text(job["payload"])
         except values.ValueRefusedError as error:
             return _refused("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}")
+        return self._called(job, event)
+
+    def _called(self, job: Mapping[str, Any], event: Json) -> Object:
+        """Call the function that a job names, as Lambda's runtime does, and return its text or its error."""
         try:
             handler = work.function(job["handler"], work.RootFinder.installed(self._roots))
             returned = handler(event, LambdaContext(job))
         except work.HandlerError as error:
-            return {"error": cast("Json", error_from_fault(Fault(error.name, error.problem.message)))}
+            fault = Fault(error.name, error.problem.message)
+            return {"error": cast("Json", error_from_fault(fault)), "is_hopeless": True}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge: what a function raises is its error
             return {"error": cast("Json", _error(error))}
         try:
@@ -329,6 +381,8 @@ class LambdaContext:
         self.function_name: str = job["function_name"]
         self.function_version: str = job["function_version"]
         self.invoked_function_arn = f"arn:aws:lambda:us-east-1:123456789012:function:{self.function_name}"
+        if self.function_version != "$LATEST":
+            self.invoked_function_arn += f":{self.function_version}"
         self.tenant_id: str | None = job["tenant_id"]
         self.log_group_name = f"/aws/lambda/{self.function_name}"
         self.log_stream_name = "local"

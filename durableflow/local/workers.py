@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from durableflow.local import remote
 from durableflow.local.frames import Channel
 from durableflow.local.jobs import OPERATIONS_MAX
 from durableflow.local.programs import LINE_BYTES, Program, ProgramError, ending, kill_session
-from durableflow.local.worker_main import LABEL_END
+from durableflow.local.worker_main import LABEL_END, LABEL_START
 from durableflow.operations import error_from_fault
 from durableflow.source import visible
 
@@ -120,6 +121,31 @@ class Python:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sdk:
+    """One invocation of a durable function that is written with an AWS SDK, which calls the service over HTTP.
+
+    Args:
+        id: of the job; the request id that the function sees.
+        label: whose output it is, for people.
+        environment: where the function is, and what tells the SDK where the service is (see sdk.py).
+        handler: `module:function`.
+        event: as Lambda would hand it over.
+        function_name: without qualifier.
+        function_version: what runs.
+        tenant_id: None for none.
+    """
+
+    id: str
+    label: str
+    environment: Environment
+    handler: str
+    event: Object
+    function_name: str
+    function_version: str
+    tenant_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One run of a program with the event on standard input and the result on standard output."""
 
@@ -156,14 +182,22 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How a task ended: with an error; or a durable function's output; or a plain function's text."""
+    """How a task ended: with an error; or a durable function's output; or a plain function's text.
+
+    Args:
+        output, text, error: see there.
+        is_hopeless: whether the same error would come of trying again: the function cannot be found or imported.
+    """
 
     output: Json = None
     text: str | None = None
     error: ErrorObject | None = None
+    is_hopeless: bool = False
 
 
-Task: TypeAlias = Durable | Python | Command | Remote | Fixed
+Task: TypeAlias = Durable | Python | Sdk | Command | Remote | Fixed
+InProcess: TypeAlias = Durable | Python | Sdk
+"""The tasks that a worker process does."""
 
 
 class Asked(Protocol):
@@ -193,6 +227,7 @@ class Pool:
         ended: called, from the lane's thread, with a task's id and its end.
         size: most lanes, None for the number of CPUs and two; at least 1.
         log: called with each line that a handler or target writes, and whose it is.
+        wrote: called likewise, with the id of the task in front. All lines of a task come before its end is reported.
         time_limit_seconds: a task that takes longer is ended.
     """
 
@@ -203,11 +238,13 @@ class Pool:
         ended: Callable[[str, End], None],
         size: int | None = None,
         log: Callable[[str, str], None] = to_standard_error,
+        wrote: Callable[[str, str, str], None] | None = None,
         time_limit_seconds: float = TIME_LIMIT_SECONDS,
     ) -> None:
         self.asked = asked
         self.ended = ended
-        self.log = log
+        self._log = log
+        self._wrote = wrote
         self.time_limit_seconds = time_limit_seconds
         self._size = max(1, size if size is not None else (os.cpu_count() or 1) + 2)
         self._changed = threading.Condition()
@@ -245,6 +282,12 @@ class Pool:
             lane.end()
         for lane in self._lanes:
             lane.join()
+
+    def write(self, task: str, label: str, line: str) -> None:
+        """Pass on a line that a handler or target has written; called from the threads that read them."""
+        self._log(label, line)
+        if self._wrote is not None:
+            self._wrote(task, label, line)
 
     def report(self, lane: _Lane, task: Task, end: End) -> Task | None:
         """Report the end of a task and return what its lane does next, or None when it is idle.
@@ -286,7 +329,7 @@ class Pool:
 
 
 def _environment(task: Task) -> Environment | None:
-    return task.environment if isinstance(task, (Durable, Python)) else None
+    return task.environment if isinstance(task, InProcess) else None
 
 
 class _Lane(threading.Thread):
@@ -333,7 +376,7 @@ class _Lane(threading.Thread):
                     return self._commanded(task)
                 case Remote():
                     return self._called(task)
-                case Durable() | Python():
+                case Durable() | Python() | Sdk():
                     # A process may have died while it was idle; nothing has begun, so another one takes the task.
                     return self._process_for(task).do(task) or self._process_for(task).do(task) or _not_started()
         except Exception as error:  # the edge of this thread: no descriptors, no memory, a defect of ours
@@ -342,7 +385,7 @@ class _Lane(threading.Thread):
             self._drop()
             return _failed("Runtime.Unknown", f"{type(error).__name__}: {error}")
 
-    def _process_for(self, task: Durable | Python) -> _Process:
+    def _process_for(self, task: InProcess) -> _Process:
         if self._process and (self.environment != task.environment or not self._process.is_alive()):
             self._drop()
         if self._process is None:
@@ -366,7 +409,7 @@ class _Lane(threading.Thread):
                     task.arguments,
                     folder=task.environment.folder,
                     environ=task.environment.environ(),
-                    on_line=lambda line: pool.log(task.label, line),
+                    on_line=lambda line: pool.write(task.id, task.label, line),
                 )
             return End(text=self._program.result(task.payload.encode(), seconds=pool.time_limit_seconds))
         except TimeoutError:
@@ -409,7 +452,10 @@ class _Process:
         self._pool = pool
         self._plans: set[str] = set()
         self._is_equipped = False
+        self._task = ""
         self._label = "worker"
+        self._mark = ""
+        self._is_marked = threading.Event()
         ours, theirs = socket.socketpair()
         lifeline, life = os.pipe()
         self._life = os.fdopen(life, "wb", buffering=0)
@@ -447,9 +493,11 @@ class _Process:
         """Say whether the process can take a task."""
         return self._popen.poll() is None
 
-    def do(self, task: Durable | Python) -> End | None:
+    def do(self, task: InProcess) -> End | None:
         """Have one task done, or return None when it has not begun; the process may be gone afterwards."""
-        self._label = task.label
+        self._task, self._label = task.id, task.label
+        self._mark = f"{LABEL_START}{secrets.token_hex(8)}"
+        self._is_marked.clear()
         has_begun = False
         deadline = time.monotonic() + self._pool.time_limit_seconds
         try:
@@ -460,10 +508,12 @@ class _Process:
                 seconds=self._pool.time_limit_seconds,
             )
             self._is_equipped = self._is_equipped or isinstance(task, Durable)
-            self._send(job, deadline)
+            self._send({**job, "mark": self._mark}, deadline)
             while (message := self._receive(deadline)) is not None:
                 has_begun = True
                 if (end := message.get("end")) is not None:
+                    # What it wrote takes another way, and may still be on it.
+                    self._is_marked.wait(_LEFT_OVER_SECONDS)
                     return End(**cast("dict[str, Any]", end))
                 if "ask" in message:
                     self._send(self._answer(message), deadline)
@@ -491,8 +541,8 @@ class _Process:
         self._life.close()
         return code
 
-    def _knows(self, task: Durable | Python) -> bool:
-        if isinstance(task, Python) or task.plan.digest in self._plans:
+    def _knows(self, task: InProcess) -> bool:
+        if not isinstance(task, Durable) or task.plan.digest in self._plans:
             return True
         self._plans.add(task.plan.digest)
         return False
@@ -521,11 +571,27 @@ class _Process:
         with output:
             while line := output.readline(LINE_BYTES):
                 text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
-                label, separator, rest = text.partition(LABEL_END)
-                self._pool.log(*((label or self._label, rest) if separator else (self._label, text)))
+                is_end = bool(self._mark) and text.endswith(self._mark)
+                if is_end:
+                    text = text.removesuffix(self._mark)
+                if text or not is_end:
+                    self._read_line(text)
+                if is_end:
+                    self._is_marked.set()
+
+    def _read_line(self, line: str) -> None:
+        # In front of a label stands what somebody wrote past Python's own output, and did not end.
+        begun, _, labelled = line.partition(LABEL_START)
+        label, is_labelled, text = labelled.partition(LABEL_END)
+        if not is_labelled:
+            self._pool.write(self._task, self._label, line)
+            return
+        if begun:
+            self._pool.write(self._task, self._label, begun)
+        self._pool.write(self._task, label or self._label, text)
 
 
-def _message(task: Durable | Python, *, is_plan_known: bool, is_equipped: bool, seconds: float) -> Object:
+def _message(task: InProcess, *, is_plan_known: bool, is_equipped: bool, seconds: float) -> Object:
     match task:
         case Durable():
             return {
@@ -546,6 +612,18 @@ def _message(task: Durable | Python, *, is_plan_known: bool, is_equipped: bool, 
                 "label": task.label,
                 "handler": task.handler,
                 "payload": task.payload,
+                "function_name": task.function_name,
+                "function_version": task.function_version,
+                "tenant_id": task.tenant_id,
+                "seconds": seconds,
+            }
+        case Sdk():
+            return {
+                "kind": "sdk",
+                "id": task.id,
+                "label": task.label,
+                "handler": task.handler,
+                "event": task.event,
                 "function_name": task.function_name,
                 "function_version": task.function_version,
                 "tenant_id": task.tenant_id,

@@ -9,7 +9,7 @@ import pytest
 from durableflow.errors import UsageError, WorkflowError
 from durableflow.local.jobs import Function, Job
 from durableflow.local.targets import Targets, version
-from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Fixed, Python, Remote
+from durableflow.local.workers import NO_TOOLS, Command, Durable, End, Fixed, Python, Remote, Sdk
 from durableflow.project import load_project
 
 if TYPE_CHECKING:
@@ -213,6 +213,30 @@ def test_deploy_bounds_executions_here_too(tmp_path: Path) -> None:
     assert (found.execution_timeout_seconds, found.retention_days) == (7200, 3)
 
 
+@pytest.mark.covers("target.durable")
+def test_a_durable_function_of_an_sdk_is_called_with_the_durable_event_and_led_to_the_service(
+    project: ProjectContext, tmp_path: Path
+) -> None:
+    targets = Targets(project, endpoint="http://127.0.0.1:7777")
+    found = targets.resolve("risk:1")
+    assert found is not None
+    assert (found.is_durable, found.version) == (True, "1")
+    assert targets.has_sdk_functions
+    task = targets.task(job(targets, "risk:1"))
+    assert isinstance(task, Sdk)
+    assert (task.handler, task.event) == ("functions.risk:handler", {"DurableExecutionArn": "arn"})
+    assert (task.function_name, task.function_version, task.tenant_id) == ("risk", "1", "blue")
+    assert (task.environment.roots, task.environment.folder) == ((tmp_path,), tmp_path)
+    env = dict(task.environment.env)
+    assert (env["TABLE"], env["AWS_ENDPOINT_URL_LAMBDA"]) == ("orders", "http://127.0.0.1:7777")
+
+
+def test_a_project_without_functions_of_an_sdk_has_none(tmp_path: Path) -> None:
+    targets = Targets(made(tmp_path, FUNCTIONS.replace("{durable:", "{python:")))
+    assert not targets.has_sdk_functions
+    assert not Targets().has_sdk_functions
+
+
 # Plain targets.
 
 
@@ -266,13 +290,6 @@ def test_an_emulator_is_called_by_its_url_and_aws_by_the_arn_if_it_may_be(projec
         "ErrorType": "AccessDenied",
         "ErrorMessage": "'ledger' is a function on AWS, which is called only with --allow-aws",
     }
-
-
-def test_what_cannot_run_here_yet_says_so(project: ProjectContext) -> None:
-    error = end_of(Targets(project), "risk:1").error
-    assert error is not None
-    assert error["ErrorType"] == "InvalidRuntimeException"
-    assert "this version of durableflow cannot run here" in error["ErrorMessage"]
 
 
 def test_a_job_whose_function_has_gone_is_an_error(project: ProjectContext) -> None:

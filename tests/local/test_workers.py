@@ -18,7 +18,7 @@ import pytest
 import durableflow
 from durableflow.errors import Diagnostic, ServiceError
 from durableflow.expressions import Program
-from durableflow.local.workers import Command, Durable, End, Environment, Fixed, Pool, Python
+from durableflow.local.workers import Command, Durable, End, Environment, Fixed, Pool, Python, Sdk
 from durableflow.plan import Plan, States, Step
 
 if TYPE_CHECKING:
@@ -165,6 +165,102 @@ def is_gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+
+
+# Durable functions of an SDK: what it does for one is in test_durable.py.
+
+SDK_FUNCTIONS = """
+    import json, logging, os, time
+
+    logger = logging.getLogger("shop")
+
+    def durable(event, context):
+        logger.info("called", extra={"executionArn": event["DurableExecutionArn"]})
+        seen = [event, context.aws_request_id, context.invoked_function_arn, context.tenant_id,
+                os.environ["AWS_LAMBDA_FUNCTION_NAME"], os.environ["AWS_LAMBDA_FUNCTION_VERSION"], os.environ["TABLE"]]
+        return {"Status": "SUCCEEDED", "Result": json.dumps(seen)}
+
+    def failing(event, context):
+        raise ConnectionError("the table is away")
+
+    def leaving(event, context):
+        os._exit(4)
+
+    def sleeping(event, context):
+        time.sleep(60)
+
+    def deep(event, context):
+        made = []
+        for _ in range(600):
+            made = [made]
+        return made
+
+    def odd(event, context):
+        return {1, 2}
+"""
+
+
+def sdk(folder: Path, name: str, module: str = "durable_functions") -> Sdk:
+    (folder / "durable_functions.py").write_text(textwrap.dedent(SDK_FUNCTIONS))
+    return Sdk(
+        id="r-1",
+        label="risk",
+        environment=Environment(roots=(folder,), folder=folder, env=(("TABLE", "orders"),)),
+        handler=f"{module}:{name}",
+        event={"DurableExecutionArn": ARN, "CheckpointToken": "dG9r"},
+        function_name="risk",
+        function_version="7",
+        tenant_id="blue",
+    )
+
+
+def test_a_durable_function_gets_its_event_and_the_context_of_lambda(folder: Path, ends: Ends) -> None:
+    task = sdk(folder, "durable")
+    with pool(ends) as workers:
+        workers.start(task)
+        output: Any = ends.next()[1].output
+    assert output["Status"] == "SUCCEEDED"
+    function = "arn:aws:lambda:us-east-1:123456789012:function:risk:7"
+    assert json.loads(output["Result"]) == [task.event, "r-1", function, "blue", "risk", "7", "orders"]
+    [(label, line)] = ends.lines
+    assert label == "risk"
+    told = json.loads(line)
+    assert (told["message"], told["executionArn"], told["requestId"]) == ("called", ARN, "r-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "is_hopeless"),
+    [
+        ("failing", ("ConnectionError", "the table is away"), False),
+        ("leaving", ("Runtime.ExitError", "Runtime exited with error: exit status 4"), False),
+        ("sleeping", ("Sandbox.Timedout", "Task timed out after 3.00 seconds"), False),
+        ("deep", ("Runtime.MarshalError", None), False),
+        ("odd", ("Runtime.MarshalError", None), False),
+        ("absent", ("Runtime.HandlerNotFound", None), True),
+    ],
+)
+def test_what_goes_wrong_in_a_durable_function_is_the_error_of_the_invocation(
+    folder: Path, ends: Ends, name: str, error: tuple[str, str | None], is_hopeless: bool
+) -> None:
+    with pool(ends, size=1, time_limit_seconds=3.0) as workers:
+        workers.start(sdk(folder, name))
+        end = ends.next()[1]
+        assert end.error is not None
+        kind, message = error
+        assert end.error.get("ErrorType") == kind
+        assert message is None or end.error.get("ErrorMessage") == message
+        assert (end.output, end.is_hopeless) == (None, is_hopeless)
+        workers.start(sdk(folder, "durable"))
+        assert ends.next()[1].error is None
+
+
+def test_a_durable_function_whose_module_is_not_there_is_hopeless(folder: Path, ends: Ends) -> None:
+    with pool(ends) as workers:
+        workers.start(sdk(folder, "handler", "nowhere"))
+        end = ends.next()[1]
+    assert end.is_hopeless
+    assert end.error is not None
+    assert "there is no module 'nowhere'" in end.error["ErrorMessage"]
 
 
 # Plain functions.
