@@ -427,7 +427,13 @@ class Turn:
 
     def _number_held(self, execution: Execution) -> None:
         for body in self._store.take_held(execution.key):
-            self._number(execution, parsed(execution.key, body))
+            try:
+                event = parsed(execution.key, body)
+            except DamagedError as error:
+                # There is no event to be told any more; what it told of is recorded as an operation.
+                _log.error("an event of %s is lost: %s", execution.arn, error.problem.message)
+            else:
+                self._number(execution, event)
 
     # Targets ---------------------------------------------------------------------------------------------------------
 

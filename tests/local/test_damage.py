@@ -112,3 +112,21 @@ def test_a_child_ends_whose_caller_is_damaged(world: World, value: Any, caplog: 
     assert child.status == "SUCCEEDED"
     assert "cannot be told of its end" in caplog.text
     assert caller.status == "RUNNING"
+
+
+@pytest.mark.parametrize("value", DAMAGES)
+def test_an_event_that_waited_for_its_number_is_lost_alone(
+    tmp_path: Path, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(store=open_store(tmp_path / "store.db"))
+    bad, good = world.begin(name="bad"), world.begin(name="good")
+    bad.checkpoint(wait(1))
+    world.sleep(1)
+    damage(bad, "held", value)
+    world.store._connection.close()
+    world = World(store=open_store(tmp_path / "store.db"), clock=world.clock)
+    with caplog.at_level(logging.ERROR):
+        world.service.recover()
+    assert f"an event of {bad.arn} is lost" in caplog.text
+    assert {job.execution_arn for job in world.jobs} == {bad.arn, good.arn}
+    assert [event["EventId"] for event in world.events(bad.arn)] == [1, 2, 3]

@@ -8,9 +8,10 @@ import pytest
 from scripted import ERROR, PENDING, START, SUCCEEDED, Run, World, call, callback, context, retry, step, wait
 
 from durableflow.errors import ServiceError
-from durableflow.local.engine import Engine
+from durableflow.local.engine import Engine, _Owner
 from durableflow.local.service import Function
 from durableflow.local.store import open_store
+from durableflow.project import compile_file
 
 
 @pytest.fixture
@@ -226,3 +227,23 @@ def test_the_owner_of_a_store_removes_what_is_old_at_its_start(tmp_path: Path) -
             time.sleep(0.01)
         assert engine.find("old") == []
         assert len(engine.find("young")) == 1
+
+
+def test_time_that_is_skipped_makes_nothing_of_others_old(tmp_path: Path) -> None:
+    (tmp_path / "month.yaml").write_text(
+        'durableflow: "1"\nname: month\nstates: [{name: rest, type: wait, duration: 30d}]\n'
+    )
+    store = open_store(tmp_path / "store.db")
+    world = World(store=store)
+    world.clock.moment = time.time_ns() // 1_000_000
+    world.begin(name="young").answer(SUCCEEDED)
+    store.close()
+    with Engine(store=tmp_path / "store.db", skip_time=True) as engine:
+        engine.register(compile_file(tmp_path / "month.yaml", tmp_path), tmp_path)
+        found = engine.wait(engine.start("month", "{}", "long"), timeout=60)
+        assert found["EndTimestamp"] - found["StartTimestamp"] >= 30 * DAY
+        backend = engine._backend
+        assert isinstance(backend, _Owner)
+        backend._sweep_at = 0  # not in a minute, but now
+        backend._tick()
+        assert len(engine.find("young")) == len(engine.find("long")) == 1
