@@ -184,10 +184,10 @@ class Load:
 
     def _serve(self) -> None:
         self.life += 1
-        arguments = ["serve", "--project", str(self.folder), "--db", str(self.store), "--port", str(self.port)]
+        program = Path(__file__).parents[1] / "serving.py"
         with (self.folder / f"server-{self.life}.log").open("wb") as log:
             self.server = subprocess.Popen(
-                [sys.executable, "-m", "durableflow", *arguments],
+                [sys.executable, str(program), str(self.folder), str(self.store), str(self.port)],
                 env={**os.environ, "LIFE": str(self.life)},
                 stdout=log,
                 stderr=log,
@@ -273,7 +273,9 @@ class Load:
             store.close()
         operations = [(name, function, json.loads(body)) for name, function, body in rows]
         started = [each for _, _, each in operations if each["Status"] == "STARTED"]
-        done = [(name, each) for name, function, each in operations if function == "busy" and each["Status"] == "SUCCEEDED"]
+        done = [
+            (name, each) for name, function, each in operations if function == "busy" and each["Status"] == "SUCCEEDED"
+        ]
         return {
             "running": running,
             "timers": sum(each["Type"] == "WAIT" for each in started),
