@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "validate": ("validate", "Report every problem of workflow and project files."),
     "run": ("run", "Run a workflow here, durably."),
+    "serve": ("serve", "Serve Lambda's durable API on this machine, for any AWS client."),
     "replay": ("replay", "Replay a recorded execution against a workflow file."),
     "executions": ("executions", "List, show and stop the executions of this machine."),
     "callback": ("callback", "Answer the callbacks that executions wait for."),

@@ -106,6 +106,7 @@ class Service:
         self._awaited: set[str] = set()
         self._outgoing: deque[Callable[[], None]] = deque()
         self._is_draining = False
+        self._is_left = False
         self._listeners: list[Listener] = []
         if store.is_writable:
             # Time counts for a target while it runs: those of a service before this one do not run, and have as much
@@ -143,6 +144,8 @@ class Service:
             ServiceError: ResourceNotFoundException, DurableExecutionAlreadyStartedException (409),
                 RequestTooLargeException (413), InvalidRequestContentException or InvalidParameterValueException (400).
         """
+        if self._is_left:
+            raise messages.leaving()
         function = self._function(FunctionName, Qualifier)
         is_sync = InvocationType == "RequestResponse"
         text = messages.payload_text(Payload, _SYNC_PAYLOAD_MAX_BYTES if is_sync else _ASYNC_PAYLOAD_MAX_BYTES)
@@ -228,9 +231,12 @@ class Service:
         if not is_sync:
             return made
         with self._changed:
-            is_answered = self._changed.wait_for(lambda: job.id in self._answers, self._limits.invoke_seconds)
+            self._changed.wait_for(lambda: job.id in self._answers or self._is_left, self._limits.invoke_seconds)
+            is_answered = job.id in self._answers
             self._awaited.discard(job.id)
             answer = self._answers.pop(job.id, None)
+            if self._is_left and not is_answered:
+                raise messages.leaving()
         if not is_answered:
             raise messages.unanswered(
                 f"'{function.name}' did not answer within {self._limits.invoke_seconds:g} seconds"
@@ -617,11 +623,13 @@ class Service:
             As `get_durable_execution`, or None when it has not ended in time.
 
         Raises:
-            ServiceError: ResourceNotFoundException.
+            ServiceError: ResourceNotFoundException; ServiceException, the service is about to end.
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         with self._changed:
             while True:
+                if self._is_left:
+                    raise messages.leaving()
                 found = self.get_durable_execution(DurableExecutionArn=DurableExecutionArn)
                 if found["Status"] != "RUNNING":
                     return found
@@ -810,6 +818,15 @@ class Service:
             elif execution.invocation == job_id:
                 turn.finish_invocation(execution, output, error, is_hopeless=is_hopeless)
             turn.finished.append(job_id)
+
+    def leave(self) -> None:
+        """Let nobody wait for an end any more, and start nothing for clients: the service is about to end.
+
+        What is running may still record what it does.
+        """
+        with self._changed:
+            self._is_left = True
+            self._changed.notify_all()
 
     def next_due(self) -> int | None:
         """Return when `run_due` has something to do, epoch milliseconds; None when nothing waits for time."""

@@ -13,7 +13,7 @@ Source: language.md 11 and 12, rules 43, 52, 60.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
 
@@ -70,10 +70,12 @@ class Registered:
     Args:
         plan: what runs.
         environment: where its handlers are.
+        since: from when on it is the one that new executions get, epoch milliseconds.
     """
 
     plan: Plan
     environment: Environment
+    since: int = 0
 
 
 @dataclass(slots=True)
@@ -89,10 +91,11 @@ class Targets:
     project: ProjectContext | None = None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     allow_aws: bool = False
-    _registered: dict[str, Registered] = field(default_factory=dict[str, Registered])
+    _registered: dict[str, tuple[Registered, ...]] = field(default_factory=dict[str, "tuple[Registered, ...]"])
     _compiled: dict[str, Registered] = field(default_factory=dict[str, Registered])
     _declared: dict[tuple[str, str], Target] = field(default_factory=dict[tuple[str, str], Target])
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _generation: int = 0
 
     def __post_init__(self) -> None:
         for key, target in self.project.project.functions.items() if self.project else ():
@@ -100,20 +103,37 @@ class Targets:
             assert parts is not None, "the model of the project file lets no other key through"
             self._declared.setdefault((parts.name, version(parts.qualifier)), target)
 
-    def register(self, plan: Plan, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def register(
+        self, plan: Plan, folder: Path, env: Mapping[str, str] | None = None, *, since: int | None = None
+    ) -> None:
         """Make a workflow a function of its name, or exchange it.
 
         Args:
             plan: the workflow.
             folder: of its file; without a project its handlers are there.
             env: as for the class, for this workflow.
+            since: executions that began earlier, epoch milliseconds, keep the one that they have; None for no such.
         """
         roots = self.project.handler_roots if self.project else (folder,)
         environment = self._environment(
             roots, self.project.folder if self.project else folder, env, tools=self._tools()
         )
         with self._lock:
-            self._registered[plan.name] = Registered(plan=plan, environment=environment)
+            before = self._registered.get(plan.name, ()) if since is not None else ()
+            made = Registered(plan=plan, environment=environment, since=since or 0)
+            self._registered[plan.name] = (*before, made)
+
+    def renew(self) -> None:
+        """Have the code of handlers and functions read anew: by processes that are started from now on."""
+        with self._lock:
+            self._generation += 1
+            self._registered = {
+                name: tuple(
+                    replace(one, environment=replace(one.environment, generation=self._generation)) for one in versions
+                )
+                for name, versions in self._registered.items()
+            }
+            self._compiled.clear()
 
     def resolve(self, name: str, *, is_invoked: bool = False) -> Function | None:
         """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none.
@@ -165,7 +185,7 @@ class Targets:
         target = self._declared.get((name, number))
         if job.kind == "durable":
             workflow = target.workflow if isinstance(target, WorkflowTarget) else name
-            found = self.workflow(workflow)
+            found = self.workflow(workflow, started=job.started)
             return Durable(
                 id=job.id,
                 label=workflow,
@@ -178,14 +198,22 @@ class Targets:
             )
         return self._plain(job, target)
 
-    def workflow(self, name: str) -> Registered:
+    def workflow(self, name: str, *, started: int | None = None) -> Registered:
         """Return a workflow; one of the project that nobody has registered is compiled now.
+
+        Args:
+            name: of it.
+            started: when the execution began that it is for, epoch milliseconds; None for the newest one.
 
         Raises:
             WorkflowError, UsageError: its file has problems, or DF754, there is none.
         """
         with self._lock:
-            if (found := self._registered.get(name) or self._compiled.get(name)) is not None:
+            if (versions := self._registered.get(name)) is not None:
+                # What is older than all of them, since the service was started anew, goes on with the first.
+                fitting = [one for one in versions if started is None or one.since <= started]
+                return fitting[-1] if fitting else versions[0]
+            if (found := self._compiled.get(name)) is not None:
                 return found
         if self.project is None or name not in self.project.workflows:
             raise UsageError(
@@ -226,7 +254,8 @@ class Targets:
     ) -> Environment:
         declared = self.project.project.env if self.project else {}
         merged = {**declared, **self.env, **(env or {})}
-        return Environment(roots=roots, folder=folder, env=tuple(sorted(merged.items())), tools=tools)
+        env_items = tuple(sorted(merged.items()))
+        return Environment(roots=roots, folder=folder, env=env_items, tools=tools, generation=self._generation)
 
     def _tools(self) -> str:
         """Return what a worker process does calls with. Of secrets it has the names, never the values."""
