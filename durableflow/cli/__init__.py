@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "validate": ("validate", "Report every problem of workflow and project files."),
     "run": ("run", "Run a workflow here, durably."),
     "invoke": ("invoke", "Call a workflow or function by its name, here or elsewhere."),
+    "serve": ("serve", "Serve Lambda's durable API on this machine, for any AWS client."),
     "replay": ("replay", "Replay a recorded execution against a workflow file."),
     "executions": ("executions", "Look at, pause, stop and delete executions, here or elsewhere."),
     "doctor": ("doctor", "Tell what is wrong with a store of executions."),

@@ -68,7 +68,7 @@ class Interrupt:
             ask()
 
 
-def interruptible(work: Callable[[Interrupt], _T], *, farewell: str) -> _T:
+def interruptible(work: Callable[[Interrupt], _T], *, farewell: str, is_service: bool = False) -> _T:
     """Return what work gives, or raise what it raises; on Ctrl-C it is asked to end.
 
     A second Ctrl-C ends the process at once, and so does work that does not end within LEAVE_SECONDS. What is on record
@@ -77,15 +77,16 @@ def interruptible(work: Callable[[Interrupt], _T], *, farewell: str) -> _T:
     Args:
         work: called in a thread of its own. It checks the interrupt wherever it could go on for long.
         farewell: told where the work has not ended; it tells it itself where it has.
+        is_service: whether SIGTERM is how whoever has started it ends it: it is asked likewise, and has done its work.
 
     Raises:
-        Ended: with INTERRUPTED, the work was left.
+        Ended: the work was left: with INTERRUPTED, or with DONE after SIGTERM.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         return work(interrupt)  # Ctrl-C is nothing to this thread
-    # What has become of the work, or None for Ctrl-C: a put of this queue may interrupt anything.
-    news: SimpleQueue[tuple[_T, None] | tuple[None, BaseException] | None] = SimpleQueue()
+    # What has become of the work, or the number of a signal: a put of this queue may interrupt anything.
+    news: SimpleQueue[tuple[_T, None] | tuple[None, BaseException] | int] = SimpleQueue()
     context = click.get_current_context(silent=True)
 
     def run() -> None:
@@ -95,24 +96,28 @@ def interruptible(work: Callable[[Interrupt], _T], *, farewell: str) -> _T:
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
             news.put((None, error))
 
-    def pressed(_number: int, _frame: FrameType | None) -> None:
-        news.put(None)
+    def pressed(number: int, _frame: FrameType | None) -> None:
+        news.put(number)
 
-    before = signal.signal(signal.SIGINT, pressed)
+    asking = (signal.SIGINT, signal.SIGTERM) if is_service else (signal.SIGINT,)
+    before = [(number, signal.signal(number, pressed)) for number in asking]
+    code = console.INTERRUPTED
     try:
         threading.Thread(target=run, name="durableflow-run", daemon=True).start()
         told = news.get()
-        if told is None:
+        if isinstance(told, int):
+            code = console.DONE if told == signal.SIGTERM else console.INTERRUPTED
             interrupt.ask()
             with suppress(Empty):
                 told = news.get(timeout=LEAVE_SECONDS)
-        if told is None:
+        if isinstance(told, int):
             _vanish(farewell)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)
     result, error = told
     if isinstance(error, Left):
-        raise console.Ended(console.INTERRUPTED) from None
+        raise console.Ended(code) from None
     if error is not None:
         raise error
     return result  # type: ignore[return-value]  # with no error there is a result

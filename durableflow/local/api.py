@@ -20,7 +20,7 @@ import logging
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from durableflow import values
@@ -557,10 +557,10 @@ def _time(member: Member, text: str) -> float:
         raise _invalid(f"{member.name} must be a time such as 2026-01-02T03:04:05Z.") from error
 
 
-def _from_body(member: Member, given: object) -> object:
+def _from_body(member: Member, given: Json) -> Json:
+    if given is None:
+        return None
     match member.kind:
-        case _ if given is None:
-            return None
         case "boolean":
             is_right, kind = isinstance(given, bool), "true or false"
         case "objects":
@@ -580,7 +580,7 @@ def _payload(member: Member, body: bytes) -> object:
     if member.kind == "bytes":
         return body
     error = _object(body)
-    return error or None
+    return error or None  # the wire has an empty object for none
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

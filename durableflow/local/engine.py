@@ -278,6 +278,16 @@ class _Owner:
         """Do the same for another process."""
         self.register(plans.from_json(plan), Path(folder), env)
 
+    def exchange(self, plan: Plan, folder: Path, env: Mapping[str, str]) -> None:
+        """Make a workflow the function of its name for executions that begin from now on."""
+        self._targets.register(plan, folder, env, since=self._clock.now())
+        self.service.recover()
+        self.nudge()
+
+    def renew(self) -> None:
+        """Have handlers and functions read anew by what begins from now on."""
+        self._targets.renew()
+
     def expect(self, *, workflow: str, name: str, answers: Mapping[str, Sequence[str | None]]) -> None:
         """Answer the callbacks of an execution, and of those it starts, from now on."""
         self._expected[workflow, name] = answers
@@ -315,11 +325,13 @@ class _Owner:
             self._is_closing = True
             self._wake.notify()
         self._timers.join()
-        if self._server is not None:
-            self._server.close(drain_seconds=drain_seconds)
+        self.service.leave()
         if self._control is not None:
             self._control.close()
+        # Functions written with an SDK record what they do over HTTP: the server goes after them.
         self._pool.close(drain_seconds=drain_seconds)
+        if self._server is not None:
+            self._server.close()
         if self._inner is not None:
             self._inner.close()
         self.service.keep_lines()
@@ -519,6 +531,20 @@ class Engine:
                 self._take_over(backend)
             else:
                 return
+
+    def exchange(self, plan: Plan, folder: Path) -> None:
+        """Make a workflow the function of its name for executions that begin from now on; see `register`.
+
+        Only for the owner of the store.
+        """
+        assert isinstance(self._backend, _Owner), "only who runs executions can say which get what"
+        self._registered[plan.name] = (plan, folder)
+        self._backend.exchange(plan, folder, self._env)
+
+    def renew(self) -> None:
+        """Have the code of handlers and functions read anew by whatever begins from now on; only for the owner."""
+        assert isinstance(self._backend, _Owner), "only who runs handlers can read them anew"
+        self._backend.renew()
 
     def serve(self, port: int = 0) -> Server:
         """Listen for AWS clients on this machine until the engine is closed, and go on with what was left behind.

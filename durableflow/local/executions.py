@@ -212,6 +212,7 @@ class Turn:
                 execution_arn=execution.arn,
                 event=event,
                 tenant_id=execution.tenant,
+                started=execution.started,
             )
         )
 

@@ -64,6 +64,7 @@ class Job:
         event: what a durable function gets (protocol.md 1.2), times in epoch milliseconds; None for a plain one.
         payload: what a plain function gets, JSON text; None for a durable one.
         tenant_id: None for none.
+        started: when the execution of a durable one began, epoch milliseconds; None for a plain one.
         call_number: how many times this function was started in this execution before, from 0.
         operation_name: of the chained invoke that starts a plain target.
         operation_id: likewise.
@@ -76,6 +77,7 @@ class Job:
     event: dict[str, Any] | None = None
     payload: str | None = None
     tenant_id: str | None = None
+    started: int | None = None
     call_number: int = 0
     operation_name: str | None = None
     operation_id: str | None = None

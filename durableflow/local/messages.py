@@ -200,6 +200,11 @@ def closed(operation: Operation) -> ServiceError:
     )
 
 
+def leaving() -> ServiceError:
+    """Return the refusal of what a service that is about to end will not see the end of."""
+    return unanswered("the service is about to end; what it has begun goes on when it is started again")
+
+
 def unanswered(message: str) -> ServiceError:
     """Return the failure to answer in time."""
     return ServiceError(diagnostic("DF725", message), name="ServiceException", status=500, is_retryable=True)

@@ -114,6 +114,7 @@ class Service:
         self._tails: dict[str, str] = {}
         self._outgoing: deque[Callable[[], None]] = deque()
         self._is_draining = False
+        self._is_left = False
         self._listeners: list[Listener] = []
         if store.is_writable:
             # Time counts for a target while it runs: those of a service before this one do not run, and have as much
@@ -154,6 +155,8 @@ class Service:
             ServiceError: ResourceNotFoundException, DurableExecutionAlreadyStartedException (409),
                 RequestTooLargeException (413), InvalidRequestContentException or InvalidParameterValueException (400).
         """
+        if self._is_left:
+            raise messages.leaving()
         function = self._function(FunctionName, Qualifier)
         is_sync = InvocationType == "RequestResponse"
         text = messages.payload_text(Payload, _SYNC_PAYLOAD_MAX_BYTES if is_sync else _ASYNC_PAYLOAD_MAX_BYTES)
@@ -247,9 +250,12 @@ class Service:
         if not is_sync:
             return made
         with self._changed:
-            is_answered = self._changed.wait_for(lambda: job.id in self._answers, self._limits.invoke_seconds)
+            self._changed.wait_for(lambda: job.id in self._answers or self._is_left, self._limits.invoke_seconds)
+            is_answered = job.id in self._answers
             self._awaited.discard(job.id)
             answer = self._answers.pop(job.id, None)
+            if self._is_left and not is_answered:
+                raise messages.leaving()
             written = self._tails.pop(job.id, "")
         if has_tail:
             made["LogResult"] = messages.log_result(written)
@@ -672,11 +678,13 @@ class Service:
             As `get_durable_execution`, or None when it has not ended in time.
 
         Raises:
-            ServiceError: ResourceNotFoundException.
+            ServiceError: ResourceNotFoundException; ServiceException, the service is about to end.
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         with self._changed:
             while True:
+                if self._is_left:
+                    raise messages.leaving()
                 found = self.get_durable_execution(DurableExecutionArn=DurableExecutionArn)
                 if "EndTimestamp" in found:
                     return found
@@ -1008,6 +1016,15 @@ class Service:
             execution = self._store.execution(job.execution_arn) if job and job.execution_arn is not None else None
             if execution is not None:
                 self._store.add_line(execution.key, line)
+
+    def leave(self) -> None:
+        """Let nobody wait for an end any more, and start nothing for clients: the service is about to end.
+
+        What is running may still record what it does.
+        """
+        with self._changed:
+            self._is_left = True
+            self._changed.notify_all()
 
     def next_due(self) -> int | None:
         """Return when `run_due` has something to do, epoch milliseconds; None when nothing waits for time."""

@@ -69,10 +69,12 @@ class Registered:
     Args:
         plan: what runs.
         environment: where its handlers are.
+        since: from when on it is the one that new executions get, epoch milliseconds.
     """
 
     plan: Plan
     environment: Environment
+    since: int = 0
 
 
 @dataclass(slots=True)
@@ -90,10 +92,11 @@ class Targets:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     allow_aws: bool = False
     endpoint: str | None = None
-    _registered: dict[str, Registered] = field(default_factory=dict[str, Registered])
+    _registered: dict[str, tuple[Registered, ...]] = field(default_factory=dict[str, "tuple[Registered, ...]"])
     _compiled: dict[str, Registered] = field(default_factory=dict[str, Registered])
     _declared: dict[tuple[str, str], Target] = field(default_factory=dict[tuple[str, str], Target])
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _generation: int = 0
 
     def __post_init__(self) -> None:
         for key, target in self.project.project.functions.items() if self.project else ():
@@ -101,20 +104,37 @@ class Targets:
             assert parts is not None, "the model of the project file lets no other key through"
             self._declared.setdefault((parts.name, version(parts.qualifier)), target)
 
-    def register(self, plan: Plan, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def register(
+        self, plan: Plan, folder: Path, env: Mapping[str, str] | None = None, *, since: int | None = None
+    ) -> None:
         """Make a workflow a function of its name, or exchange it.
 
         Args:
             plan: the workflow.
             folder: of its file; without a project its handlers are there.
             env: as for the class, for this workflow.
+            since: executions that began earlier, epoch milliseconds, keep the one that they have; None for no such.
         """
         roots = self.project.handler_roots if self.project else (folder,)
         environment = self._environment(
             roots, self.project.folder if self.project else folder, env, tools=self._tools()
         )
         with self._lock:
-            self._registered[plan.name] = Registered(plan=plan, environment=environment)
+            before = self._registered.get(plan.name, ()) if since is not None else ()
+            made = Registered(plan=plan, environment=environment, since=since or 0)
+            self._registered[plan.name] = (*before, made)
+
+    def renew(self) -> None:
+        """Have the code of handlers and functions read anew: by processes that are started from now on."""
+        with self._lock:
+            self._generation += 1
+            self._registered = {
+                name: tuple(
+                    replace(one, environment=replace(one.environment, generation=self._generation)) for one in versions
+                )
+                for name, versions in self._registered.items()
+            }
+            self._compiled.clear()
 
     def resolve(self, name: str, *, is_invoked: bool = False) -> Function | None:
         """Return the function of `name`, `name:qualifier`, a partial or a whole ARN; None when there is none.
@@ -168,7 +188,7 @@ class Targets:
             return self._sdk(job, target)
         if job.kind == "durable":
             workflow = target.workflow if isinstance(target, WorkflowTarget) else name
-            found = self.workflow(workflow)
+            found = self.workflow(workflow, started=job.started)
             return Durable(
                 id=job.id,
                 label=workflow,
@@ -203,14 +223,22 @@ class Targets:
         """Whether any function calls the service over HTTP."""
         return any(isinstance(target, DurableTarget) for target in self._declared.values())
 
-    def workflow(self, name: str) -> Registered:
+    def workflow(self, name: str, *, started: int | None = None) -> Registered:
         """Return a workflow; one of the project that nobody has registered is compiled now.
+
+        Args:
+            name: of it.
+            started: when the execution began that it is for, epoch milliseconds; None for the newest one.
 
         Raises:
             WorkflowError, UsageError: its file has problems, or DF754, there is none.
         """
         with self._lock:
-            if (found := self._registered.get(name) or self._compiled.get(name)) is not None:
+            if (versions := self._registered.get(name)) is not None:
+                # What is older than all of them, since the service was started anew, goes on with the first.
+                fitting = [one for one in versions if started is None or one.since <= started]
+                return fitting[-1] if fitting else versions[0]
+            if (found := self._compiled.get(name)) is not None:
                 return found
         if self.project is None or name not in self.project.workflows:
             raise UsageError(
@@ -251,7 +279,8 @@ class Targets:
     ) -> Environment:
         declared = self.project.project.env if self.project else {}
         merged = {**declared, **self.env, **(env or {})}
-        return Environment(roots=roots, folder=folder, env=tuple(sorted(merged.items())), tools=tools)
+        env_items = tuple(sorted(merged.items()))
+        return Environment(roots=roots, folder=folder, env=env_items, tools=tools, generation=self._generation)
 
     def _tools(self) -> str:
         """Return what a worker process does calls with. Of secrets it has the names, never the values."""

@@ -69,12 +69,14 @@ class Environment:
         folder: the process's working directory.
         env: names and values over those of this process's own environment.
         tools: what calls are done with, JSON text (see targets.py); empty for processes that run plain functions only.
+        generation: of the code; a process has read what there was when it was started.
     """
 
     roots: tuple[Path, ...]
     folder: Path
     env: tuple[tuple[str, str], ...] = ()
     tools: str = ""
+    generation: int = 0
 
     def environ(self) -> dict[str, str]:
         """Return the whole environment of a process."""
