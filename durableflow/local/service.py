@@ -151,6 +151,8 @@ class Service:
                 # What a header says is never told back (reliability.md H22).
                 "DurableExecutionName must be 1 to 64 letters, digits, '-' and '_', and its function a durable one.",
             )
+        if TenantId is not None and not ledger.TENANT.fullmatch(TenantId):
+            raise ledger.refusal(f"TenantId must match the pattern {ledger.TENANT.pattern}.")
         if InvocationType == "DryRun":
             return {"StatusCode": 204, "ExecutedVersion": function.version, "Payload": b""}
         if not function.is_durable:
