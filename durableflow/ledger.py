@@ -539,17 +539,20 @@ def _check_shape(update: Update) -> None:
             if not isinstance(value, dict):
                 raise _refused(update, f"{member} must be an object.")
             _check_options(update, cast("dict[str, object]", value))
-    # Texts first: whatever else can stand there need not be hashable.
-    kind, action = members.get("Type"), members.get("Action")
-    if not isinstance(kind, str) or kind not in wire.DETAILS:
-        raise _refused(update, "Unknown operation type.")
-    if not isinstance(action, str) or action not in _ACTIONS:
-        raise _refused(update, "Unknown operation action.")
+    _check_move(update, members.get("Type"), members.get("Action"))
     payload = members.get("Payload", "")
     if not isinstance(payload, str) or not _is_unicode(payload):
         raise _refused(update, "Payload must be text that encodes to UTF-8.")
     if "Error" in members and not _is_error(members["Error"]):
         raise _refused(update, "Error must hold texts only.")
+
+
+def _check_move(update: Update, kind: object, action: object) -> None:
+    # Texts first: whatever else can stand there need not be hashable.
+    if not isinstance(kind, str) or kind not in wire.DETAILS:
+        raise _refused(update, "Unknown operation type.")
+    if not isinstance(action, str) or action not in _ACTIONS:
+        raise _refused(update, "Unknown operation action.")
 
 
 def _check_options(update: Update, options: dict[str, object]) -> None:

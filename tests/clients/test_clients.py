@@ -63,7 +63,7 @@ def client(server: Server) -> Any:
         endpoint_url=server.url,
         region_name="us-east-1",
         aws_access_key_id="x",
-        aws_secret_access_key="y",  # noqa: S106 - any will do
+        aws_secret_access_key="y",
         config=Config(retries={"max_attempts": 0}, read_timeout=DEADLINE),
     )
 
@@ -171,52 +171,60 @@ def ran(*command: str, **env: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="session")
+def aws_python() -> Path:
+    return environment_python("awscli", ["awscli"], modules="awscli")
+
+
+@pytest.fixture(scope="session")
+def sam_python() -> Path:
+    return environment_python("sam", ["aws-sam-cli"], modules="samcli")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 class TestAwsCli:
     """The AWS CLI, version 1."""
 
-    @pytest.fixture(scope="class")
-    def python(self) -> Path:
-        return environment_python("awscli", ["awscli"], modules="awscli")
-
-    def aws(self, python: Path, server: Server, *arguments: str) -> Any:
+    def aws(self, aws_python: Path, server: Server, *arguments: str) -> Any:
         out = ran(
-            *(str(python.parent / "aws"), "lambda", *arguments, "--output", "json"),
+            *(str(aws_python.parent / "aws"), "lambda", *arguments, "--output", "json"),
             AWS_ENDPOINT_URL_LAMBDA=server.url,
             AWS_ACCESS_KEY_ID="x",
-            AWS_SECRET_ACCESS_KEY="y",  # noqa: S106 - any will do
+            AWS_SECRET_ACCESS_KEY="y",
             AWS_DEFAULT_REGION="us-east-1",
             AWS_CONFIG_FILE=os.devnull,
             AWS_SHARED_CREDENTIALS_FILE=os.devnull,
         )
         return json.loads(out) if out.strip() else None
 
-    def test_an_execution_from_its_start_to_its_history(self, python: Path, server: Server, tmp_path: Path) -> None:
+    def test_an_execution_from_its_start_to_its_history(self, aws_python: Path, server: Server, tmp_path: Path) -> None:
         payload, out = tmp_path / "in.json", tmp_path / "out.json"
         payload.write_text('{"amount":4}')
         name = ["--function-name", "order", "--durable-execution-name", "from-cli"]
-        reply = self.aws(python, server, "invoke", *name, "--payload", f"fileb://{payload}", str(out))
+        reply = self.aws(aws_python, server, "invoke", *name, "--payload", f"fileb://{payload}", str(out))
         assert reply["StatusCode"] == 200
         assert out.read_text() == "8"
         arn = ["--durable-execution-arn", reply["DurableExecutionArn"]]
-        assert self.aws(python, server, "get-durable-execution", *arn)["Status"] == "SUCCEEDED"
-        events = self.aws(python, server, "get-durable-execution-history", *arn, "--page-size", "2")["Events"]
+        assert self.aws(aws_python, server, "get-durable-execution", *arn)["Status"] == "SUCCEEDED"
+        events = self.aws(aws_python, server, "get-durable-execution-history", *arn, "--page-size", "2")["Events"]
         assert [event["EventId"] for event in events] == list(range(1, len(events) + 1))
         assert events[-1]["EventType"] == "ExecutionSucceeded"
         filters = ["--function-name", "order", "--durable-execution-name", "from-cli", "--statuses", "SUCCEEDED"]
-        listed = self.aws(python, server, "list-durable-executions-by-function", *filters)["DurableExecutions"]
+        listed = self.aws(aws_python, server, "list-durable-executions-by-function", *filters)["DurableExecutions"]
         assert [each["DurableExecutionArn"] for each in listed] == [arn[1]]
 
-    def test_callbacks_and_stop(self, python: Path, server: Server, client: Any, engine: Engine) -> None:
+    def test_callbacks_and_stop(self, aws_python: Path, server: Server, client: Any, engine: Engine) -> None:
         arn = started(client, "approval")
         answer = ["--callback-id", callback_of(engine, arn)]
-        self.aws(python, server, "send-durable-execution-callback-heartbeat", *answer)
+        self.aws(aws_python, server, "send-durable-execution-callback-heartbeat", *answer)
         failed = ["--error", "ErrorType=Refused,ErrorMessage=no"]
-        self.aws(python, server, "send-durable-execution-callback-failure", *answer, *failed)
+        self.aws(aws_python, server, "send-durable-execution-callback-failure", *answer, *failed)
         assert engine.wait(arn, DEADLINE)["Status"] == "FAILED"
         other = started(client, "approval")
-        assert "StopTimestamp" in self.aws(python, server, "stop-durable-execution", "--durable-execution-arn", other)
+        assert "StopTimestamp" in self.aws(
+            aws_python, server, "stop-durable-execution", "--durable-execution-arn", other
+        )
 
 
 @pytest.mark.slow
@@ -224,47 +232,50 @@ class TestAwsCli:
 class TestSam:
     """The SAM CLI with an emulator of durable functions that it did not start."""
 
-    @pytest.fixture(scope="class")
-    def python(self) -> Path:
-        return environment_python("sam", ["aws-sam-cli"], modules="samcli")
-
-    def sam(self, python: Path, server: Server, *arguments: str) -> str:
+    def sam(self, sam_python: Path, server: Server, *arguments: str) -> str:
         return ran(
-            *(str(python.parent / "sam"), "local", *arguments),
+            *(str(sam_python.parent / "sam"), "local", *arguments),
             DURABLE_EXECUTIONS_EXTERNAL_EMULATOR_PORT=str(server.port),
             SAM_CLI_TELEMETRY="0",
         )
 
-    def test_a_history(self, python: Path, server: Server, client: Any) -> None:
+    def test_a_history(self, sam_python: Path, server: Server, client: Any) -> None:
         arn = client.invoke(FunctionName="order", Payload=b'{"amount":4}')["DurableExecutionArn"]
-        shown = self.sam(python, server, "execution", "history", arn, "--format", "json")
+        shown = self.sam(sam_python, server, "execution", "history", arn, "--format", "json")
         events = json.loads(shown[shown.index("{") :])["Events"]
         assert [event["EventType"] for event in events][-1] == "ExecutionSucceeded"
-        assert "WaitSucceeded" in self.sam(python, server, "execution", "history", arn)
+        assert "WaitSucceeded" in self.sam(sam_python, server, "execution", "history", arn)
 
-    def test_callbacks_and_stop(self, python: Path, server: Server, client: Any, engine: Engine) -> None:
+    def test_callbacks_and_stop(self, sam_python: Path, server: Server, client: Any, engine: Engine) -> None:
         arn = started(client, "approval")
         callback_id = callback_of(engine, arn)
-        self.sam(python, server, "callback", "heartbeat", callback_id)
-        self.sam(python, server, "callback", "succeed", callback_id, "--result", '"yes"')
+        self.sam(sam_python, server, "callback", "heartbeat", callback_id)
+        self.sam(sam_python, server, "callback", "succeed", callback_id, "--result", '"yes"')
         assert engine.wait(arn, DEADLINE)["Result"] == '"yes"'
         failed = started(client, "approval")
         told = ["--error-type", "Refused", "--error-message", "no"]
-        self.sam(python, server, "callback", "fail", callback_of(engine, failed), *told)
+        self.sam(sam_python, server, "callback", "fail", callback_of(engine, failed), *told)
         assert engine.wait(failed, DEADLINE)["Status"] == "FAILED"
         stopped = started(client, "approval")
-        self.sam(python, server, "execution", "stop", stopped)
+        self.sam(sam_python, server, "execution", "stop", stopped)
         assert engine.describe(stopped)["Status"] == "STOPPED"
 
 
 CLOUD = """
 import json, sys
 from aws_durable_execution_sdk_python_testing.runner import DurableFunctionCloudTestRunner
-runner = DurableFunctionCloudTestRunner(
-    function_name="order", region="us-east-1", lambda_endpoint=sys.argv[1], poll_interval=0.05
-)
-result = runner.run(input='{"amount":4}', timeout=30)
-print(json.dumps([result.status.value, result.result, [operation.name for operation in result.operations]]))
+
+def runner(name):
+    return DurableFunctionCloudTestRunner(
+        function_name=name, region="us-east-1", lambda_endpoint=sys.argv[1], poll_interval=0.05
+    )
+
+ended = runner("order").run(input={"amount": 4}, timeout=30)
+approval = runner("approval")
+arn = approval.run_async(input={}, timeout=30)
+approval.send_callback_success(approval.wait_for_callback(execution_arn=arn, timeout=30), b'"yes"')
+answered = approval.wait_for_result(execution_arn=arn, timeout=30)
+print(json.dumps([[r.status.value, r.result, [o.name for o in r.operations]] for r in (ended, answered)]))
 """
 
 
@@ -275,6 +286,7 @@ def test_the_testing_sdk_takes_us_for_the_cloud(server: Server) -> None:
     modules = "aws_durable_execution_sdk_python_testing, jsonschema"
     python = environment_python("oracle", packages, modules=modules)
     secrets = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
-    status, result, operations = json.loads(ran(str(python), "-c", CLOUD, server.url, **secrets))
-    assert (status, json.loads(result)) == ("SUCCEEDED", 8)
-    assert operations
+    ended, answered = json.loads(ran(str(python), "-c", CLOUD, server.url, **secrets))
+    assert ended == ["SUCCEEDED", "8", ["rest"]]
+    assert answered[:2] == ["SUCCEEDED", '"yes"']
+    assert answered[2]

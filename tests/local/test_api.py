@@ -33,7 +33,7 @@ class Asked:
     def __init__(self, reply: Any = None) -> None:
         self.reply = {} if reply is None else reply
         self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.api = Api(self._ask, hosts=[HOST], secret="s", request_ids=lambda: "id")  # noqa: S106 - of a test
+        self.api = Api(self._ask, hosts=[HOST], secret="s", request_ids=lambda: "id")
 
     def _ask(self, method: str, members: Mapping[str, Any]) -> Any:
         self.calls.append((method, dict(members)))
@@ -122,8 +122,10 @@ class Asked:
         ),
         (f"DELETE {EXECUTION}", b"", "delete_durable_execution", {"DurableExecutionArn": ARN}, 202),
         (
-            f"GET {LIST}?Qualifier=1&DurableExecutionName=n&Statuses=RUNNING&Statuses=FAILED&ReverseOrder=true"
-            "&StartedAfter=2026-01-02T03%3A04%3A05.678000Z&StartedBefore=1767323045.5&Marker=m&MaxItems=1000",
+            (
+                f"GET {LIST}?Qualifier=1&DurableExecutionName=n&Statuses=RUNNING&Statuses=FAILED&ReverseOrder=true"
+                "&StartedAfter=2026-01-02T03%3A04%3A05.678000Z&StartedBefore=1767323045.5&Marker=m&MaxItems=1000"
+            ),
             b"",
             "list_durable_executions_by_function",
             {
@@ -339,7 +341,7 @@ class Book:
         self.run = self.world.begin(name="one")
         self.callback_id = self.run.checkpoint(callback(), step(id_="s"))["c"]["CallbackDetails"]["CallbackId"]
         self.arn = quote(self.run.arn, safe="")
-        self.api = Api(self._ask, hosts=[HOST], secret="s", request_ids=lambda: "id")  # noqa: S106 - of a test
+        self.api = Api(self._ask, hosts=[HOST], secret="s", request_ids=lambda: "id")
 
     def _ask(self, method: str, members: Mapping[str, Any]) -> Any:
         return getattr(self.world.service, method)(**members)
@@ -464,7 +466,7 @@ def test_wrong_types_in_any_body_are_no_failure_and_change_nothing(route: Route)
 
 
 def test_random_requests_are_no_failure_and_change_nothing() -> None:
-    chance = random.Random(4)  # noqa: S311 - the same ones each time
+    chance = random.Random(4)
     book = Book()
     words = [
         "1",
