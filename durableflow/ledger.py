@@ -496,8 +496,8 @@ class Ledger:
         if name.region not in {None, self.region}:
             raise _refused(update, "Cannot invoke a function in another region.")
         tenant = options.get("TenantId")
-        if tenant is not None and not _TENANT.fullmatch(tenant):
-            raise _refused(update, f"TenantId must match the pattern {_TENANT.pattern}.")
+        if tenant is not None and not TENANT.fullmatch(tenant):
+            raise _refused(update, f"TenantId must match the pattern {TENANT.pattern}.")
         limit = self.limits.invoke_payload_bytes
         if values.size_bytes(update.get("Payload", "")) > limit:
             raise _refused(update, f"Input payload size must be less than or equal to {limit} bytes.")
@@ -514,14 +514,15 @@ _PATTERNS = {
     "SubType": re.compile(r"[A-Za-z0-9_-]{1,32}"),
 }
 _OPTIONS = frozenset({"StepOptions", "WaitOptions", "CallbackOptions", "ChainedInvokeOptions", "ContextOptions"})
-_TENANT = re.compile(r"[A-Za-z0-9._:/=+\-@ ]{1,256}")
+TENANT: Final = re.compile(r"[A-Za-z0-9._:/=+\-@ ]{1,256}")
 _ACTIONS = frozenset({"START", "SUCCEED", "FAIL", "RETRY", "CANCEL"})
 _CALLBACK_SECONDS_MAX = 99_999_999
 
 
 def _refused(update: Update, message: str) -> ServiceError:
     named = update.get("Name") or update.get("Id") or "?"
-    return refusal(message, hint=f"the update is {update.get('Action')} of {update.get('Type')} '{shown(str(named))}'")
+    action, kind, name = (shown(str(each)) for each in (update.get("Action"), update.get("Type"), named))
+    return refusal(message, hint=f"the update is {action} of {kind} '{name}'")
 
 
 def _check_shape(update: Update) -> None:
@@ -534,17 +535,34 @@ def _check_shape(update: Update) -> None:
         if pattern is not None:
             if not isinstance(value, str) or not pattern.fullmatch(value):
                 raise _refused(update, f"{member} must match the pattern {pattern.pattern}.")
-        elif member in _OPTIONS and not isinstance(value, dict):
-            raise _refused(update, f"{member} must be an object.")
-    if members.get("Type") not in wire.DETAILS:
-        raise _refused(update, "Unknown operation type.")
-    if members.get("Action") not in _ACTIONS:
-        raise _refused(update, "Unknown operation action.")
+        elif member in _OPTIONS:
+            if not isinstance(value, dict):
+                raise _refused(update, f"{member} must be an object.")
+            _check_options(update, cast("dict[str, object]", value))
+    _check_move(update, members.get("Type"), members.get("Action"))
     payload = members.get("Payload", "")
     if not isinstance(payload, str) or not is_unicode(payload):
         raise _refused(update, "Payload must be text that encodes to UTF-8.")
     if "Error" in members and not _is_error(members["Error"]):
         raise _refused(update, "Error must hold texts only.")
+
+
+def _check_move(update: Update, kind: object, action: object) -> None:
+    # Texts first: whatever else can stand there need not be hashable.
+    if not isinstance(kind, str) or kind not in wire.DETAILS:
+        raise _refused(update, "Unknown operation type.")
+    if not isinstance(action, str) or action not in _ACTIONS:
+        raise _refused(update, "Unknown operation action.")
+
+
+def _check_options(update: Update, options: dict[str, object]) -> None:
+    """Hold options to their types; numbers are looked at where their ranges are."""
+    for member in ("FunctionName", "TenantId"):
+        value = options.get(member, "")
+        if not isinstance(value, str):
+            raise _refused(update, f"{member} must be text.")
+    if not isinstance(options.get("ReplayChildren", False), bool):
+        raise _refused(update, "ReplayChildren must be true or false.")
 
 
 def check_error(error: object, limit: int) -> None:

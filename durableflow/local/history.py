@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from durableflow import ledger
@@ -68,6 +69,7 @@ _TIMED_DETAILS: Final = frozenset(
     }
 )
 _DATA: Final = ("Input", "Result", "Error", "Reason")
+_NUMBER: Final = re.compile(r"-1|[0-9]{1,18}")
 
 
 def event_to_reply(event: Event, *, with_data: bool) -> Reply:
@@ -189,9 +191,10 @@ def read_marker(text: str, kind: str, *, size: int) -> tuple[int, ...]:
     """
     try:
         made_for, *numbers = base64.b64decode(text, validate=True).decode("ascii").split(".")
-        found = tuple(int(number) for number in numbers)
     except (binascii.Error, ValueError):
-        made_for, found = "", ()
-    if made_for != kind or len(found) != size:
+        made_for, numbers = "", []
+    # Not `int` alone, which takes signs and underscores, nor more than SQLite does.
+    # Not `int` alone, which takes signs, underscores, and more than SQLite does; -1 is before the first.
+    if made_for != kind or len(numbers) != size or not all(map(_NUMBER.fullmatch, numbers)):
         raise ledger.refusal("Invalid Marker.", hint="pass on the NextMarker of the reply before, unchanged")
-    return found
+    return tuple(map(int, numbers))

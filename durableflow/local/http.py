@@ -34,27 +34,44 @@ if TYPE_CHECKING:
 HEADER_MAX_BYTES: Final = 16 * 1024
 HEADERS_MAX: Final = 100
 BODY_MAX_BYTES: Final = 6 * 1024 * 1024 + 64 * 1024
-HEADER_SECONDS: Final = 10.0
-BODY_SECONDS: Final = 30.0
-IDLE_SECONDS: Final = 75.0
-"""How long a connection is kept between requests; clients keep theirs for less."""
-WRITE_SECONDS: Final = 30.0
 WAITING_MAX: Final = 64
 """Connections that are read from, or idle."""
+BURST_MAX: Final = 256
+BURST_SECONDS: Final = 0.5
+"""How long more of them may wait: many clients that come at once need a moment to ask."""
 ANSWERING_MAX: Final = 512
 """Requests under way. A synchronous Invoke may wait for a quarter of an hour, and is no work meanwhile."""
-DISCARD_SECONDS: Final = 2.0
-"""How long the rest of a refused request is taken in, so that the refusal arrives before the connection is gone."""
 
 _BLOCK = 64 * 1024
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([^ \r\n]+) HTTP/1\.([01])")
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\r\n\0]*)")
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _LENGTH = re.compile(r"[0-9]{1,12}", re.ASCII)
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r\n")
 # Headers that must stand once: a second one is how two readers are made to disagree.
 _SINGLE = frozenset({"host", "content-length", "content-type", "authorization", "origin"})
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the server waits for the other side, in seconds.
+
+    Args:
+        header: from the first byte of a request to the end of its header; a new connection has as long to begin.
+        body: from then on to the end of the body.
+        idle: between requests; clients keep their connections for less.
+        write: for a response to be taken.
+        discard: how long the rest of a refused request is taken in, so that the refusal arrives before the connection
+            is gone.
+    """
+
+    header: float = 10.0
+    body: float = 30.0
+    idle: float = 75.0
+    write: float = 30.0
+    discard: float = 2.0
 
 
 class _GoneError(Exception):
@@ -67,6 +84,7 @@ class _Connection:
 
     Args:
         socket: of it.
+        patience: with it.
         since: when it began to wait, monotonic seconds.
         has_asked: whether it has ever sent a whole request.
         is_answering: whether a request of it is under way.
@@ -74,6 +92,7 @@ class _Connection:
     """
 
     socket: socket.socket
+    patience: Patience
     since: float
     has_asked: bool = False
     is_answering: bool = False
@@ -86,12 +105,14 @@ class Server:
     Args:
         ask: the service, see `api.Ask`.
         port: to listen on; 0 takes a free one.
+        patience: with clients.
 
     Raises:
         UsageError: DF765, the port cannot be had.
     """
 
-    def __init__(self, ask: Ask, *, port: int = 0) -> None:
+    def __init__(self, ask: Ask, *, port: int = 0, patience: Patience | None = None) -> None:
+        self._patience = patience or Patience()
         try:
             self._listener = socket.create_server(("127.0.0.1", port), backlog=256)
         except (OSError, OverflowError) as error:
@@ -125,7 +146,8 @@ class Server:
         with self._changed:
             self._is_closing = True
         # Closing alone does not wake a thread that waits in accept.
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # it has been closed before
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()
         with self._changed:
@@ -151,17 +173,24 @@ class Server:
                 time.sleep(0.05)
                 continue
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = _Connection(socket=accepted, since=time.monotonic())
+            connection = _Connection(socket=accepted, patience=self._patience, since=time.monotonic())
             with self._changed:
                 self._make_room()
                 self._connections.add(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _make_room(self) -> None:
-        """Cut off the connection that has waited longest when there are too many; called with the lock."""
+        """Cut off the connections that have waited longest when there are too many; called with the lock."""
         waiting = [c for c in self._connections if not c.is_answering]
-        if len(waiting) >= WAITING_MAX:
-            _cut(longest := min(waiting, key=lambda c: (c.has_asked, c.since)))
+        surplus = len(waiting) - WAITING_MAX + 1
+        if surplus <= 0:
+            return
+        waiting.sort(key=lambda c: (c.has_asked, c.since))
+        fresh = time.monotonic() - BURST_SECONDS
+        for n, longest in enumerate(waiting[:surplus]):
+            if longest.since > fresh and len(waiting) - n < BURST_MAX:
+                return
+            _cut(longest)
             self._connections.discard(longest)
 
     def _serve(self, connection: _Connection) -> None:
@@ -224,7 +253,7 @@ def _request_id() -> str:
 
 
 def _send(connection: _Connection, data: bytes) -> None:
-    connection.socket.settimeout(WRITE_SECONDS)
+    connection.socket.settimeout(connection.patience.write)
     connection.socket.sendall(data)
 
 
@@ -235,7 +264,7 @@ def _cut(connection: _Connection) -> None:
 
 def _discard(connection: _Connection) -> None:
     """Take in what is still coming: closing at once would take the answer back (RFC 9112, 9.6)."""
-    deadline = time.monotonic() + DISCARD_SECONDS
+    deadline = time.monotonic() + connection.patience.discard
     connection.socket.shutdown(socket.SHUT_WR)
     while (left := deadline - time.monotonic()) > 0:
         connection.socket.settimeout(left)
@@ -277,7 +306,8 @@ def _read(connection: _Connection) -> tuple[Request, bool]:
     """
     head = _head(connection)
     method, target, minor, headers = _parsed(head)
-    is_kept = minor == b"1" and headers.get("connection", "").lower() != "close"
+    options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
+    is_kept = minor == b"1" and "close" not in options
     if "transfer-encoding" in headers:
         raise _refused(400, "Transfer-Encoding is not understood here: send Content-Length")
     if "expect" in headers:
@@ -292,13 +322,13 @@ def _read(connection: _Connection) -> tuple[Request, bool]:
 
 def _head(connection: _Connection) -> bytes:
     """Return the request line and the headers, without the empty line."""
-    buffer = connection.buffer
+    buffer, patience = connection.buffer, connection.patience
     # A connection that has asked before may be silent for a while; a header that has begun must end soon.
-    deadline = time.monotonic() + (IDLE_SECONDS if connection.has_asked and not buffer else HEADER_SECONDS)
+    deadline = time.monotonic() + (patience.idle if connection.has_asked and not buffer else patience.header)
     is_begun, looked = bool(buffer), 0
     while True:
         if buffer and not is_begun:
-            is_begun, deadline = True, min(deadline, time.monotonic() + HEADER_SECONDS)
+            is_begun, deadline = True, min(deadline, time.monotonic() + patience.header)
         if buffer:
             end = _end_of_head(buffer, looked)
             if end is not None:
@@ -311,7 +341,7 @@ def _head(connection: _Connection) -> bytes:
         except TimeoutError as error:
             if not buffer:
                 raise _GoneError from error
-            raise _refused(408, f"the header did not come within {HEADER_SECONDS:g} seconds") from error
+            raise _refused(408, f"the header did not come within {patience.header:g} seconds") from error
 
 
 def _end_of_head(buffer: bytearray, looked: int) -> int | None:
@@ -326,6 +356,8 @@ def _end_of_head(buffer: bytearray, looked: int) -> int | None:
     if buffer and buffer[0] not in _TOKEN:
         raise _GoneError  # TLS, say
     end = buffer.find(b"\r\n\r\n", max(0, looked - 3))
+    if _BARE_LINE_FEED.search(buffer, max(0, looked - 1), end if end >= 0 else len(buffer)):
+        raise _refused(400, "lines of a header end with a carriage return and a line feed")
     if 0 <= end <= HEADER_MAX_BYTES:
         return end
     if 0 <= (line_end := buffer.find(b"\n")) <= HEADER_MAX_BYTES:
@@ -372,12 +404,13 @@ def _parsed(head: bytes) -> tuple[str, str, bytes, dict[str, str]]:
 
 
 def _body(connection: _Connection, length: int) -> bytes:
-    deadline = time.monotonic() + BODY_SECONDS
+    seconds = connection.patience.body
+    deadline = time.monotonic() + seconds
     try:
         while len(connection.buffer) < length:
             _received(connection, deadline)
     except TimeoutError as error:
-        raise _refused(408, f"the body did not come within {BODY_SECONDS:g} seconds") from error
+        raise _refused(408, f"the body did not come within {seconds:g} seconds") from error
     body = bytes(connection.buffer[:length])
     del connection.buffer[:length]
     return body

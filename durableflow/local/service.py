@@ -162,9 +162,11 @@ class Service:
         text = messages.payload_text(Payload, _SYNC_PAYLOAD_MAX_BYTES if is_sync else _ASYNC_PAYLOAD_MAX_BYTES)
         if DurableExecutionName is not None and not (function.is_durable and _NAME.fullmatch(DurableExecutionName)):
             raise ledger.refusal(
-                f"DurableExecutionName '{shown(DurableExecutionName)}' cannot be used.",
-                hint="a name is 1 to 64 letters, digits, '-' and '_'; only executions of durable functions have one",
+                # What a header says is never told back (reliability.md H22).
+                "DurableExecutionName must be 1 to 64 letters, digits, '-' and '_', and its function a durable one.",
             )
+        if TenantId is not None and not ledger.TENANT.fullmatch(TenantId):
+            raise ledger.refusal(f"TenantId must match the pattern {ledger.TENANT.pattern}.")
         if InvocationType == "DryRun":
             return {"StatusCode": 204, "ExecutedVersion": function.version, "Payload": b""}
         if not function.is_durable:
