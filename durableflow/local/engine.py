@@ -25,6 +25,7 @@ from durableflow.local.owner import Address, Control, OwnerGoneError, Remote, St
 from durableflow.local.service import Limits, Service
 from durableflow.local.store import open_store
 from durableflow.local.targets import Targets
+from durableflow.local.threads import Threads
 from durableflow.local.workers import End, Pool, to_standard_error
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class _Owner:
         is_skipping: whether waits are skipped (rule 30).
         durability: of the store.
         workers: most worker processes; None for the default.
+        is_in_process: whether invocations of workflows run in threads of this process.
         log: called with each line that a handler or target writes, and whose it is.
         expected: answers to callbacks. Known from the start, since time may be skipped from then on.
     """
@@ -74,6 +76,7 @@ class _Owner:
         is_skipping: bool,
         durability: Durability,
         workers: int | None,
+        is_in_process: bool,
         log: Callable[[str, str], None],
         expected: Expected,
     ) -> None:
@@ -82,7 +85,15 @@ class _Owner:
         self._machine = SystemClock()
         self._clock: Clock = SkipClock(self._machine) if is_skipping else self._machine
         self._store = open_store(store, durability=durability)
-        self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log)
+        inside: Threads | None = None
+        if is_in_process:
+            inside = Threads(
+                asked=self._asked,
+                write=lambda _, label, line: log(label, line),
+                clock_ms=self._clock.now,
+                environment=targets.environment,
+            )
+        self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log, inside=inside)
         self.service = Service(
             store=self._store,
             clock=self._clock,
@@ -280,6 +291,8 @@ class Engine:
         allow_aws: let aws states that the project does not answer call AWS. Only the owner's counts.
         durability: of the store; `full` also survives a power cut.
         workers: most worker processes; None for the default.
+        in_process: run invocations of workflows in threads of this process: faster, and a handler that crashes takes
+            everything with it (see threads.py). Only the owner's counts.
         log: called with each line that a handler or target writes, and whose it is.
         expected: answers to callbacks, given as soon as an execution waits for one (rule 60).
 
@@ -297,6 +310,7 @@ class Engine:
         allow_aws: bool = False,
         durability: Durability = "normal",
         workers: int | None = None,
+        in_process: bool = False,
         log: Callable[[str, str], None] = to_standard_error,
         expected: Expected | None = None,
     ) -> None:
@@ -307,6 +321,7 @@ class Engine:
         self._allow_aws = allow_aws
         self._durability: Durability = durability
         self._workers = workers
+        self._in_process = in_process
         self._log = log
         self._registered: dict[str, tuple[Plan, Path]] = {}
         self._expected = expected or {}
@@ -388,6 +403,7 @@ class Engine:
             is_skipping=self._skip_time,
             durability=self._durability,
             workers=self._workers,
+            is_in_process=self._in_process,
             log=self._log,
             expected=self._expected,
         )

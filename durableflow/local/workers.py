@@ -185,6 +185,22 @@ def to_standard_error(label: str, line: str) -> None:
     print(f"{visible(label)} | {visible(line)}", file=sys.stderr, flush=True)  # noqa: T201 - this is the output
 
 
+class Inside(Protocol):
+    """Runs invocations in this very process, see threads.py."""
+
+    def takes(self, task: Task) -> bool:
+        """Say whether a task is to be run there."""
+        ...
+
+    def run(self, task: Durable) -> End:
+        """Make one invocation."""
+        ...
+
+    def close(self) -> None:
+        """Answer no request of what still runs there."""
+        ...
+
+
 class Pool:
     """Has tasks done, a bounded number at a time.
 
@@ -193,6 +209,7 @@ class Pool:
         ended: called, from the lane's thread, with a task's id and its end.
         size: most lanes, None for the number of CPUs and two; at least 1.
         log: called with each line that a handler or target writes, and whose it is.
+        inside: runs invocations in this process; None gives each a worker process.
         time_limit_seconds: a task that takes longer is ended.
     """
 
@@ -203,11 +220,13 @@ class Pool:
         ended: Callable[[str, End], None],
         size: int | None = None,
         log: Callable[[str, str], None] = to_standard_error,
+        inside: Inside | None = None,
         time_limit_seconds: float = TIME_LIMIT_SECONDS,
     ) -> None:
         self.asked = asked
         self.ended = ended
         self.log = log
+        self.inside = inside
         self.time_limit_seconds = time_limit_seconds
         self._size = max(1, size if size is not None else (os.cpu_count() or 1) + 2)
         self._changed = threading.Condition()
@@ -243,8 +262,11 @@ class Pool:
                 self._changed.wait(left)
         for lane in self._lanes:
             lane.end()
+        if self.inside is not None:
+            self.inside.close()
         for lane in self._lanes:
-            lane.join()
+            if not lane.is_inside:  # a thread cannot be ended; it ends with the process
+                lane.join()
 
     def report(self, lane: _Lane, task: Task, end: End) -> Task | None:
         """Report the end of a task and return what its lane does next, or None when it is idle.
@@ -252,7 +274,7 @@ class Pool:
         The lane is free before the end is reported, since the report often starts the very task that fits it best.
         """
         with self._changed:
-            following = next((t for t in self._waiting if _environment(t) in (None, lane.environment)), None)
+            following = next((t for t in self._waiting if self._environment(t) in (None, lane.environment)), None)
             if following is None and self._waiting:
                 following = self._waiting[0]
             if following is None:
@@ -270,7 +292,7 @@ class Pool:
 
     def _free(self, task: Task) -> _Lane | None:
         # The lane that worked last is warmest; one without a process costs a start, one with another's costs two.
-        wanted = _environment(task)
+        wanted = self._environment(task)
         fitting = [lane for lane in self._idle if wanted in (None, lane.environment)]
         fitting = fitting or [lane for lane in self._idle if lane.environment is None]
         if not fitting and len(self._lanes) < self._size:
@@ -284,9 +306,11 @@ class Pool:
             return lane
         return None
 
-
-def _environment(task: Task) -> Environment | None:
-    return task.environment if isinstance(task, (Durable, Python)) else None
+    def _environment(self, task: Task) -> Environment | None:
+        """Return what a process has to be of to do a task, None where it takes none."""
+        if not isinstance(task, (Durable, Python)) or (self.inside is not None and self.inside.takes(task)):
+            return None
+        return task.environment
 
 
 class _Lane(threading.Thread):
@@ -296,6 +320,7 @@ class _Lane(threading.Thread):
         super().__init__(name=f"durableflow-lane-{number}", daemon=True)
         self.inbox: SimpleQueue[Task | None] = SimpleQueue()
         self.environment: Environment | None = None
+        self.is_inside = False
         self._pool = pool
         self._process: _Process | None = None
         self._program: Program | None = None
@@ -333,6 +358,8 @@ class _Lane(threading.Thread):
                     return self._commanded(task)
                 case Remote():
                     return self._called(task)
+                case Durable() if (inside := self._pool.inside) is not None and inside.takes(task):
+                    return self._run(task, inside)
                 case Durable() | Python():
                     # A process may have died while it was idle; nothing has begun, so another one takes the task.
                     return self._process_for(task).do(task) or self._process_for(task).do(task) or _not_started()
@@ -341,6 +368,15 @@ class _Lane(threading.Thread):
                 logger.exception("'%s' could not be run", task.label)
             self._drop()
             return _failed("Runtime.Unknown", f"{type(error).__name__}: {error}")
+
+    def _run(self, task: Durable, inside: Inside) -> End:
+        with self._guard:
+            self._refuse_after_end()
+            self.is_inside = True
+        end = inside.run(task)
+        with self._guard:
+            self.is_inside = False
+        return end
 
     def _process_for(self, task: Durable | Python) -> _Process:
         if self._process and (self.environment != task.environment or not self._process.is_alive()):
