@@ -16,7 +16,6 @@ import logging
 import re
 import secrets
 import threading
-import time
 from collections import deque
 from contextlib import contextmanager
 from functools import partial
@@ -107,6 +106,11 @@ class Service:
         self._outgoing: deque[Callable[[], None]] = deque()
         self._is_draining = False
         self._listeners: list[Listener] = []
+        self._waiting: dict[int, list[threading.Event]] = {}
+        self.recorded: Callable[[], None] = _nothing
+        """Called after each commit that has recorded events, with the lock held."""
+        self.due: Callable[[int | None], None] = _nothing
+        """Called after each commit that has set timers, with when the first of them is due, or ended a job (None)."""
         if store.is_writable:
             # Time counts for a target while it runs: those of a service before this one do not run, and have as much
             # of it as any other once `recover` starts them again.
@@ -606,12 +610,19 @@ class Service:
                 raise messages.not_found(f"Callback not found: {shown(CallbackId)}")
             return callback_facts(self._store, found, turn.execution_of_key(found.key))
 
-    def wait(self, *, DurableExecutionArn: str, timeout_seconds: float | None = None) -> history.Reply | None:
+    def wait(
+        self,
+        *,
+        DurableExecutionArn: str,
+        timeout_seconds: float | None = None,
+        woken: threading.Event | None = None,
+    ) -> history.Reply | None:
         """Wait for the end of an execution; not part of the API.
 
         Args:
             DurableExecutionArn: whose.
             timeout_seconds: real seconds; None waits for ever.
+            woken: set by whoever wants the waiting to end earlier.
 
         Returns:
             As `get_durable_execution`, or None when it has not ended in time.
@@ -619,16 +630,23 @@ class Service:
         Raises:
             ServiceError: ResourceNotFoundException.
         """
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        with self._changed:
-            while True:
-                found = self.get_durable_execution(DurableExecutionArn=DurableExecutionArn)
-                if found["Status"] != "RUNNING":
-                    return found
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return None
-                self._changed.wait(left)
+        # An event of its own for whoever waits: to wake all of them at each end would be quadratic.
+        ended = woken or threading.Event()
+        with self._look() as turn:
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            key, is_running = execution.key, execution.status == "RUNNING"
+            if is_running:
+                self._waiting.setdefault(key, []).append(ended)
+        if is_running:
+            ended.wait(timeout_seconds)
+            with self._lock:
+                waiting = self._waiting.get(key, [])
+                if ended in waiting:  # it has not ended
+                    waiting.remove(ended)
+                    if not waiting:
+                        del self._waiting[key]
+        found = self.get_durable_execution(DurableExecutionArn=DurableExecutionArn)
+        return found if found["Status"] != "RUNNING" else None
 
     # ---- Looking at functions ---------------------------------------------------------------------------------------
 
@@ -893,6 +911,7 @@ class Service:
         """Do a request's work in one transaction; what it sets off comes after the commit and outside the lock."""
         with self._lock:
             turn = Turn(self._desk, self._clock.now())
+            self._store.earliest_armed = None
             with self._store.transaction():
                 yield turn
                 turn.flush()
@@ -907,8 +926,17 @@ class Service:
             self._outgoing.extend(partial(self._tell, listener, arn, reply) for listener in self._listeners)
         for job in turn.jobs:
             self._take(job)
-        if turn.ended or turn.finished:
+        for key in turn.ended:
+            for ended in self._waiting.pop(key, ()):
+                ended.set()
+        if turn.finished:
             self._changed.notify_all()
+        if turn.told:
+            self.recorded()
+        # Last of all: when it is called, what is in front of it has been started and counts.
+        due = self._store.earliest_armed
+        if due is not None or turn.finished:
+            self._outgoing.append(partial(self.due, due))
 
     @contextmanager
     def _look(self) -> Generator[Turn]:
@@ -958,3 +986,7 @@ class Service:
             listener(arn, event)
         except Exception:  # noqa: BLE001 - the edge to whoever listens: the record must not depend on them
             _log.exception("a listener failed")
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing: nobody wants to know."""

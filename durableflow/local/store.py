@@ -212,6 +212,8 @@ class Store:
         # Running executions by ARN and key, as they are stored: the only writer need not read what it has written.
         self._kept: dict[str, Execution] = {}
         self._kept_keys: dict[int, Execution] = {}
+        self.earliest_armed: int | None = None
+        """When the first of the timers is due that were set since somebody put None here."""
 
     def close(self) -> None:
         """Note the clean stop and close; a second call does nothing."""
@@ -455,6 +457,8 @@ class Store:
     def arm(self, key: int, operation: str, kind: str, due: int) -> None:
         """Set a timer; one of the same kind is replaced."""
         self._run("INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?)", (key, operation, kind, due))
+        if self.earliest_armed is None or due < self.earliest_armed:
+            self.earliest_armed = due
 
     def disarm(self, key: int, operation: str) -> None:
         """Remove every timer of an operation."""

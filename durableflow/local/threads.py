@@ -15,10 +15,11 @@ import logging
 import os
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from durableflow import values
 from durableflow.local.invocations import invoked, tools_of
@@ -131,6 +132,41 @@ _CAPTURE = _Capture()
 # What is run
 
 
+PATIENCE_SECONDS: Final = 0.005
+"""How long an invocation that asks the service for nothing keeps its turn while others want one."""
+
+
+class _Turns:
+    """Lets one invocation compute at a time, as long as it does.
+
+    Python runs one thread at a time anyway. Several that ask the service in turn hand its lock to one another at each
+    request, which costs more than what they ask for. So whoever begins goes on until its end; if it asks for nothing
+    for a while, since a handler of it waits for something, the next one goes on instead. No more than a courtesy:
+    nothing depends on it being kept.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._holder: object = None
+        self._since = 0.0
+
+    def take(self, who: object) -> None:
+        """Wait for one's turn, and keep it."""
+        if self._holder is not who:
+            with self._changed:
+                while self._holder is not None and (left := self._since + PATIENCE_SECONDS - time.monotonic()) > 0:
+                    self._changed.wait(left)
+                self._holder = who
+        self._since = time.monotonic()
+
+    def give(self, who: object) -> None:
+        """Let the next one go on."""
+        with self._changed:
+            if self._holder is who:
+                self._holder = None
+                self._changed.notify()
+
+
 class ClosedError(Exception):
     """The service that is asked runs no more; whoever asks is the rest of an invocation that was cut off."""
 
@@ -161,6 +197,7 @@ class Threads:
         self._changed = threading.Condition()
         self._asking = 0
         self._closed = threading.Event()
+        self._turns = _Turns()
         self._tools: Tools | None = None
         self._replaced: dict[str, tuple[str, str | None]] = {}
 
@@ -187,17 +224,22 @@ class Threads:
                 _LINES.reset(token)
                 lines.end()
 
-        with labelled(task.label):
-            end = invoked(
-                task.event,
-                plan=task.plan,
-                service=self,
-                tools=tools,
-                labelled=labelled,
-                env=dict(task.environment.env),
-                operations_max=task.operations_max,
-                offload=task.offload,
-            )
+        service = _Asking(self)
+        self._turns.take(service)
+        try:
+            with labelled(task.label):
+                end = invoked(
+                    task.event,
+                    plan=task.plan,
+                    service=service,
+                    tools=tools,
+                    labelled=labelled,
+                    env=dict(task.environment.env),
+                    operations_max=task.operations_max,
+                    offload=task.offload,
+                )
+        finally:
+            self._turns.give(service)
         return End(**cast("dict[str, Any]", end))
 
     def _equipped(self, environment: Environment) -> Tools:
@@ -238,22 +280,24 @@ class Threads:
                 else:
                     os.environ[name] = before
 
-    # The service, as the driver sees it ------------------------------------------------------------------------------
-
-    def checkpoint_durable_execution(self, **members: Any) -> Mapping[str, Any]:
-        """Pass a checkpoint on to the service."""
-        return self._ask("checkpoint_durable_execution", members)
-
-    def get_durable_execution_state(self, **members: Any) -> Mapping[str, Any]:
-        """Pass a look at the state on to the service."""
-        return self._ask("get_durable_execution_state", members)
-
     def _count_answer(self, execution_arn: str, answer: str, call: str) -> int:
         members = {"DurableExecutionArn": execution_arn, "Answer": answer, "Call": call}
-        number: int = self._ask("count_answer", members)["Number"]
+        number: int = self.ask("count_answer", members)["Number"]
         return number
 
-    def _ask(self, method: str, members: Mapping[str, Any]) -> Mapping[str, Any]:
+    def ask(self, method: str, members: Mapping[str, Any], *, turn_of: object = None) -> Mapping[str, Any]:
+        """Pass a request on to the service.
+
+        Args:
+            method: of the service.
+            members: its arguments.
+            turn_of: whose turn it is to be; None where it does not matter.
+
+        Raises:
+            ClosedError: it is too late.
+        """
+        if turn_of is not None:
+            self._turns.take(turn_of)
         with self._changed:
             if self._closed.is_set():
                 raise ClosedError
@@ -265,3 +309,18 @@ class Threads:
                 self._asking -= 1
                 if self._closed.is_set():
                     self._changed.notify_all()
+
+
+class _Asking:
+    """The service, as the driver of one invocation sees it."""
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+
+    def checkpoint_durable_execution(self, **members: Any) -> Mapping[str, Any]:
+        """Pass a checkpoint on to the service."""
+        return self._threads.ask("checkpoint_durable_execution", members, turn_of=self)
+
+    def get_durable_execution_state(self, **members: Any) -> Mapping[str, Any]:
+        """Pass a look at the state on to the service."""
+        return self._threads.ask("get_durable_execution_state", members, turn_of=self)
