@@ -86,7 +86,9 @@ def opened(folder: Path, states: str, **settings: Any) -> Engine:
     """Open an engine that runs a workflow of these states in this process."""
     file = folder / "workflows" / "order.yaml"
     secrets = "secrets: {token: ssm:/token}\n" if "secret(" in states else ""
-    file.write_text(f'durableflow: "1"\nname: order\n{secrets}states:\n{textwrap.indent(textwrap.dedent(states), "  ")}')
+    file.write_text(
+        f'durableflow: "1"\nname: order\n{secrets}states:\n{textwrap.indent(textwrap.dedent(states), "  ")}'
+    )
     project = load_project(folder / "durableflow.yaml")
     engine = Engine(**{"store": None, "project": project, "skip_time": True, "in_process": True, **settings})
     engine.register(compile_file(file, folder), file.parent)
