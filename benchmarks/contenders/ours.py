@@ -11,8 +11,8 @@ import json
 import shutil
 import sys
 import tempfile
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from http.client import HTTPConnection
 from itertools import count as numbers
 from pathlib import Path
@@ -105,19 +105,17 @@ class OverHttp(Ours):
         self.server = self.engine.serve(0)
         self.headers = {"X-Durableflow-Secret": self.server.secret, "Content-Type": "application/json"}
         self._clients = ThreadPoolExecutor(CLIENTS)
-        self._connections = threading.local()
         self._held: Held | None = None
 
     def start(self, workflow_: str, items: int) -> Any:
         return self._clients.submit(self._invoke, self._know(workflow_, items))
 
     def _invoke(self, name: str) -> tuple[int, Any, bytes]:
-        connection = self._connections.__dict__.get("connection")
-        if connection is None:
-            connection = self._connections.connection = HTTPConnection("127.0.0.1", self.server.port)
-        connection.request("POST", f"{FUNCTIONS}/{name}/invocations", b"{}", self.headers)
-        response = connection.getresponse()
-        return response.status, response.headers.get("X-Amz-Function-Error"), response.read()
+        # One for each request: the server does not keep them as long as the others may take their turns.
+        with closing(HTTPConnection("127.0.0.1", self.server.port)) as connection:
+            connection.request("POST", f"{FUNCTIONS}/{name}/invocations", b"{}", self.headers)
+            response = connection.getresponse()
+            return response.status, response.headers.get("X-Amz-Function-Error"), response.read()
 
     def finish(self, handle: Future[tuple[int, Any, bytes]]) -> None:
         status, error, body = handle.result()

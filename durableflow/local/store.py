@@ -94,6 +94,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             execution INTEGER, answer TEXT, call TEXT, number INTEGER NOT NULL,
             PRIMARY KEY (execution, answer, call)) WITHOUT ROWID""",
     ),
+    (
+        # Each holds the key as well, in whose order executions are listed: a page costs a page, however many there are.
+        "CREATE INDEX executions_function ON executions (function)",
+        "CREATE INDEX executions_called ON executions (name)",
+    ),
 )
 """The steps from an empty file to the schema of today; `user_version` counts the steps taken. Only ever appended to."""
 
