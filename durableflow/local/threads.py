@@ -244,6 +244,8 @@ class Threads:
 
     def _equipped(self, environment: Environment) -> Tools:
         with self._changed:
+            if self._closed.is_set():
+                raise ClosedError
             if self._tools is None:
                 # Handlers read the names that the project sets, as they do in a process of their own.
                 for name, value in environment.env:
