@@ -271,6 +271,12 @@ class RootFinder:
             spec.submodule_search_locations = list(spec.submodule_search_locations)
         return spec
 
+    def forget(self) -> None:
+        """Have the modules that were found here loaded anew by whoever wants them next; who has them keeps them."""
+        for name in list(sys.modules):
+            if name.partition(".")[0] in self.served:
+                del sys.modules[name]
+
     def modules(self) -> list[str]:
         """Return the names of the top-level modules and packages that stand in the roots."""
         found: set[str] = set()

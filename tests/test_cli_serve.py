@@ -210,9 +210,7 @@ def test_a_changed_file_is_for_executions_that_begin_afterwards(serve: Callable[
     assert serving.client.get_durable_execution(DurableExecutionArn=arn)["Status"] == "SUCCEEDED"
 
 
-def test_a_file_that_is_broken_while_it_is_watched_changes_nothing(
-    serve: Callable[..., Serving], folder: Path
-) -> None:
+def test_a_file_that_is_broken_while_it_is_watched_changes_nothing(serve: Callable[..., Serving], folder: Path) -> None:
     serving = serve("--watch", "--skip-time")
 
     (folder / "flows" / "hello.yaml").write_text(HELLO.replace("type: wait", "type: weight"))
@@ -235,7 +233,7 @@ def test_one_process_serves_a_store(serve: Callable[..., Serving], shell: Shell)
     assert f"DF764 process {serving.process.pid} runs the executions of" in ran.err
 
 
-def test_a_port_that_is_taken_is_told(shell: Shell, folder: Path) -> None:
+def test_a_port_that_is_taken_is_told(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ran = shell("serve", "--port", str(port))

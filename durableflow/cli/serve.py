@@ -58,6 +58,7 @@ _SKIPPED_FOLDERS: Final = frozenset({"__pycache__", "node_modules"})
     "--durability", type=click.Choice(["normal", "full"]), default="normal", help="full: survives power loss."
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Most worker processes.")
+@click.option("--in-process", is_flag=True, help="Run workflows in this process: faster, and a crash is everybody's.")
 def serve_command(  # noqa: PLR0913 - the options of the command
     workflows: Sequence[Path],
     port: int,
@@ -70,6 +71,7 @@ def serve_command(  # noqa: PLR0913 - the options of the command
     skip_time: bool,
     watch: bool,
     allow_aws: bool,
+    in_process: bool,
 ) -> int:
     """Serve Lambda's durable API here: the project's workflows and functions, or each WORKFLOW.
 
@@ -98,6 +100,7 @@ def serve_command(  # noqa: PLR0913 - the options of the command
             allow_aws=allow_aws,
             durability="full" if durability == "full" else "normal",
             workers=workers,
+            in_process=in_process,
             log=to_standard_error,
         )
         try:

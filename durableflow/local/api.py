@@ -564,16 +564,12 @@ def _from_body(member: Member, given: Json) -> Json:
         case "boolean":
             is_right, kind = isinstance(given, bool), "true or false"
         case "objects":
-            is_right, kind = _are_objects(given), "a list of objects"
+            is_right, kind = isinstance(given, list) and all(map(values.is_object, given)), "a list of objects"
         case _:
             is_right, kind = isinstance(given, str), "text"
     if not is_right:
         raise _invalid(f"{member.name} must be {kind}.")
     return given
-
-
-def _are_objects(given: object) -> bool:
-    return isinstance(given, list) and all(map(values.is_object, cast("list[object]", given)))
 
 
 def _payload(member: Member, body: bytes) -> object:

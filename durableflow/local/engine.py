@@ -33,6 +33,7 @@ from durableflow.local.owner import (
 from durableflow.local.service import Limits, Service
 from durableflow.local.store import open_store
 from durableflow.local.targets import Targets
+from durableflow.local.threads import Threads
 from durableflow.local.workers import End, Pool, to_standard_error
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class _Owner:
         is_skipping: whether waits are skipped (rule 30).
         durability: of the store.
         workers: most worker processes; None for the default.
+        is_in_process: whether invocations of workflows run in threads of this process.
         log: called with each line that a handler or target writes, and whose it is.
         expected: answers to callbacks. Known from the start, since time may be skipped from then on.
     """
@@ -89,6 +91,7 @@ class _Owner:
         is_skipping: bool,
         durability: Durability,
         workers: int | None,
+        is_in_process: bool,
         log: Callable[[str, str], None],
         expected: Expected,
     ) -> None:
@@ -97,7 +100,17 @@ class _Owner:
         self._machine = SystemClock()
         self._clock: Clock = SkipClock(self._machine) if is_skipping else self._machine
         self._store = open_store(store, durability=durability)
-        self._pool = Pool(asked=self._asked, ended=self._ended, size=workers, log=log, wrote=self._wrote)
+        inside: Threads | None = None
+        if is_in_process:
+            inside = Threads(
+                asked=self._asked_by_worker,
+                write=self._write,
+                clock_ms=self._clock.now,
+                environment=targets.environment,
+            )
+        self._pool = Pool(
+            asked=self._asked_by_worker, ended=self._ended, size=workers, log=log, inside=inside, wrote=self._wrote
+        )
         self.service = Service(
             store=self._store,
             clock=self._clock,
@@ -108,14 +121,19 @@ class _Owner:
         self._wake = threading.Condition()
         self._is_woken = False
         self._lines_due: float | None = None
+        self._asleep_until = float("inf")
         self._is_closing = False
         self._happened = threading.Condition()
         self._events = 0
+        self._watching = 0
+        self._waiting: set[threading.Event] = set()
+        self._is_left = False
         self._expected = dict(expected)
         self._may_skip = False
         self._sweep_at = time.monotonic()
         self._is_closed = False
-        self.service.subscribe(self._notice)
+        self.service.recorded = self._recorded
+        self.service.due = self._due
         self._methods = self._served()
         self._control: Control | None = None
         self._server: Server | None = None
@@ -172,10 +190,11 @@ class _Owner:
 
     def _asked(self, method: str, members: Mapping[str, Any], /) -> Mapping[str, Any]:
         reply: Mapping[str, Any] = getattr(self.service, method)(**members)
-        # Only these arm a timer. The end of the invocation is looked at anyway, so a miss would cost time, no more.
-        if any((update["Type"], update["Action"]) in _ARMING for update in members.get("Updates", ())):
-            self.nudge()
         return reply
+
+    def _asked_by_worker(self, method: str, members: Mapping[str, Any], /) -> Mapping[str, Any]:
+        # Nothing is lost on the way from a worker, and one that died asks no more: no answer has to be kept for it.
+        return self._asked(method, {name: value for name, value in members.items() if name != "ClientToken"})
 
     def _asked_over_http(self, method: str, members: Mapping[str, Any], /) -> Any:
         # An invocation's own requests are many; the others may change what the timers' thread has to see to.
@@ -194,7 +213,9 @@ class _Owner:
         self.service.invocation_ended(
             job_id, output=end.output, text=end.text, error=end.error, is_hopeless=end.is_hopeless
         )
-        self.nudge()
+
+    def _write(self, job_id: str, label: str, text: str) -> None:
+        self._pool.write(job_id, label, text)
 
     def _wrote(self, job_id: str, label: str, text: str) -> None:
         if self.service.wrote(job_id, label=label, text=text):
@@ -209,12 +230,22 @@ class _Owner:
             self._is_woken = True
             self._wake.notify()
 
+    def _due(self, due: int | None) -> None:
+        """Hear of a timer that was set, or of a job that has ended: then time may be skipped."""
+        if (
+            (due is not None and due < self._asleep_until)
+            or self._expected
+            or (isinstance(self._clock, SkipClock) and self.service.is_idle)
+        ):
+            self.nudge()
+
     def _run_timers(self) -> None:
         while True:
             with self._wake:
                 if self._is_closing:
                     return
                 self._is_woken = False
+                self._asleep_until = float("inf")
             try:
                 sleep = min(self._tick(), self._keep_lines())
             except Exception:  # noqa: BLE001 - the edge of the timers' thread: without it nothing would ever wake again
@@ -222,6 +253,7 @@ class _Owner:
                 sleep = 1.0
             with self._wake:
                 if sleep and not self._is_woken and not self._is_closing:
+                    self._asleep_until = self._clock.now() + sleep * 1000
                     self._wake.wait(sleep)
 
     def _keep_lines(self) -> float:
@@ -295,23 +327,45 @@ class _Owner:
     def ask(self, method: str, members: Mapping[str, Any]) -> Any:
         """Call a method as another process would."""
         reply = self._methods[method](**members)
-        self.nudge()
+        if method not in _TOLD:
+            self.nudge()
         return reply
 
     def watch(self, seen: int, seconds: float) -> int:
         """Wait until more events have happened than `seen`, at most so long; return how many that are."""
         with self._happened:
+            self._watching += 1
             self._happened.wait_for(lambda: self._events != seen, seconds)
+            self._watching -= 1
             return self._events
 
-    def stir(self) -> None:
-        """Have whoever watches look again."""
+    def wait(self, arn: str, seconds: float | None) -> None:
+        """Wait until an execution has ended, or somebody calls `leave`."""
+        woken = threading.Event()
         with self._happened:
+            if self._is_left:
+                return
+            self._waiting.add(woken)
+        try:
+            self.service.wait(DurableExecutionArn=arn, timeout_seconds=seconds, woken=woken)
+        finally:
+            with self._happened:
+                self._waiting.discard(woken)
+
+    def leave(self) -> None:
+        """Have whoever watches look again, and whoever waits wait no longer."""
+        with self._happened:
+            self._is_left = True
             self._events += 1
             self._happened.notify_all()
+            for woken in self._waiting:
+                woken.set()
 
-    def _notice(self, _arn: str, _event: Mapping[str, Any]) -> None:
-        self.stir()
+    def _recorded(self) -> None:
+        with self._happened:
+            self._events += 1
+            if self._watching:
+                self._happened.notify_all()
 
     def _asked_by_others(self, method: str, **members: Any) -> Any:
         return self.ask(method, members)
@@ -321,6 +375,7 @@ class _Owner:
         if self._is_closed:
             return
         self._is_closed = True
+        self.leave()
         with self._wake:
             self._is_closing = True
             self._wake.notify()
@@ -351,6 +406,8 @@ class Engine:
         allow_aws: let aws states that the project does not answer call AWS. Only the owner's counts.
         durability: of the store; `full` also survives a power cut.
         workers: most worker processes; None for the default.
+        in_process: run invocations of workflows in threads of this process: faster, and a handler that crashes takes
+            everything with it (see threads.py). Only the owner's counts.
         log: called with each line that a handler or target writes, and whose it is.
         expected: answers to callbacks, given as soon as an execution waits for one (rule 60).
 
@@ -368,6 +425,7 @@ class Engine:
         allow_aws: bool = False,
         durability: Durability = "normal",
         workers: int | None = None,
+        in_process: bool = False,
         log: Callable[[str, str], None] = to_standard_error,
         expected: Expected | None = None,
     ) -> None:
@@ -378,6 +436,7 @@ class Engine:
         self._allow_aws = allow_aws
         self._durability: Durability = durability
         self._workers = workers
+        self._in_process = in_process
         self._log = log
         self._registered: dict[str, tuple[Plan, Path]] = {}
         self._expected = expected or {}
@@ -459,6 +518,7 @@ class Engine:
             is_skipping=self._skip_time,
             durability=self._durability,
             workers=self._workers,
+            is_in_process=self._in_process,
             log=self._log,
             expected=self._expected,
         )
@@ -649,7 +709,7 @@ class Engine:
         self._is_left = True
         backend = self._backend
         if isinstance(backend, _Owner):
-            backend.stir()
+            backend.leave()
 
     def wait(self, arn: str, timeout: float | None = None) -> Mapping[str, Any]:
         """Wait for the end of an execution, at most `timeout` real seconds.
@@ -657,8 +717,13 @@ class Engine:
         Returns:
             The execution as `get_durable_execution` shows it; it has no `EndTimestamp` when it did not end in time.
         """
-        for _ in self.follow(arn, timeout):
-            pass
+        backend = self._backend
+        if isinstance(backend, _Owner):
+            if not self._is_left:
+                backend.wait(arn, timeout)
+        else:
+            for _ in self.follow(arn, timeout):
+                pass
         return self.describe(arn)
 
     def describe(self, arn: str) -> Mapping[str, Any]:
@@ -728,5 +793,6 @@ class Engine:
                 self._backend.close(drain_seconds)
 
 
-_ARMING: Final = frozenset({("WAIT", "START"), ("STEP", "RETRY"), ("CALLBACK", "START"), ("CHAINED_INVOKE", "START")})
+_TOLD: Final = frozenset({"invoke", "events", "get_durable_execution", "get_durable_execution_history"})
+"""Methods that others call often. They set timers at most, which the service says."""
 _ENDS: Final = frozenset({"ExecutionSucceeded", "ExecutionFailed", "ExecutionTimedOut", "ExecutionStopped"})

@@ -16,7 +16,6 @@ import logging
 import re
 import secrets
 import threading
-import time
 from collections import deque
 from contextlib import contextmanager
 from functools import partial
@@ -116,6 +115,11 @@ class Service:
         self._is_draining = False
         self._is_left = False
         self._listeners: list[Listener] = []
+        self._waiting: dict[int, list[threading.Event]] = {}
+        self.recorded: Callable[[], None] = _nothing
+        """Called after each commit that has recorded events, with the lock held."""
+        self.due: Callable[[int | None], None] = _nothing
+        """Called after each commit that has set timers, with when the first of them is due, or ended a job (None)."""
         if store.is_writable:
             # Time counts for a target while it runs: those of a service before this one do not run, and have as much
             # of it as any other once `recover` starts them again.
@@ -669,12 +673,19 @@ class Service:
                 raise messages.not_found(f"Callback not found: {shown(CallbackId)}")
             return callback_facts(self._store, found, turn.execution_of_key(found.key))
 
-    def wait(self, *, DurableExecutionArn: str, timeout_seconds: float | None = None) -> history.Reply | None:
+    def wait(
+        self,
+        *,
+        DurableExecutionArn: str,
+        timeout_seconds: float | None = None,
+        woken: threading.Event | None = None,
+    ) -> history.Reply | None:
         """Wait for the end of an execution; not part of the API.
 
         Args:
             DurableExecutionArn: whose.
             timeout_seconds: real seconds; None waits for ever.
+            woken: set by whoever wants the waiting to end earlier.
 
         Returns:
             As `get_durable_execution`, or None when it has not ended in time.
@@ -682,18 +693,29 @@ class Service:
         Raises:
             ServiceError: ResourceNotFoundException; ServiceException, the service is about to end.
         """
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        with self._changed:
-            while True:
-                if self._is_left:
-                    raise messages.leaving()
-                found = self.get_durable_execution(DurableExecutionArn=DurableExecutionArn)
-                if "EndTimestamp" in found:
-                    return found
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return None
-                self._changed.wait(left)
+        # An event of its own for whoever waits: to wake all of them at each end would be quadratic.
+        ended = woken or threading.Event()
+        with self._look() as turn:
+            if self._is_left:
+                raise messages.leaving()
+            execution = messages.execution_of(turn, DurableExecutionArn)
+            key, is_open = execution.key, not execution.has_ended
+            if is_open:
+                self._waiting.setdefault(key, []).append(ended)
+        if is_open:
+            ended.wait(timeout_seconds)
+            with self._lock:
+                waiting = self._waiting.get(key, [])
+                if ended in waiting:  # it has not ended
+                    waiting.remove(ended)
+                    if not waiting:
+                        del self._waiting[key]
+        found = self.get_durable_execution(DurableExecutionArn=DurableExecutionArn)
+        if "EndTimestamp" in found:
+            return found
+        if self._is_left:
+            raise messages.leaving()
+        return None
 
     # ---- Looking at functions ---------------------------------------------------------------------------------------
 
@@ -1027,6 +1049,9 @@ class Service:
         with self._changed:
             self._is_left = True
             self._changed.notify_all()
+            for waiting in self._waiting.values():
+                for ended in waiting:
+                    ended.set()
 
     def next_due(self) -> int | None:
         """Return when `run_due` has something to do, epoch milliseconds; None when nothing waits for time."""
@@ -1154,6 +1179,7 @@ class Service:
         """Do a request's work in one transaction; what it sets off comes after the commit and outside the lock."""
         with self._lock:
             turn = Turn(self._desk, self._clock.now())
+            self._store.earliest_armed = None
             with self._store.transaction():
                 yield turn
                 turn.flush()
@@ -1168,8 +1194,17 @@ class Service:
             self._outgoing.extend(partial(self._tell, listener, arn, reply) for listener in self._listeners)
         for job in turn.jobs:
             self._take(job)
-        if turn.ended or turn.finished:
+        for key in turn.ended:
+            for ended in self._waiting.pop(key, ()):
+                ended.set()
+        if turn.finished:
             self._changed.notify_all()
+        if turn.told:
+            self.recorded()
+        # Last of all: when it is called, what is in front of it has been started and counts.
+        due = self._store.earliest_armed
+        if due is not None or turn.finished:
+            self._outgoing.append(partial(self.due, due))
 
     @contextmanager
     def _look(self) -> Generator[Turn]:
@@ -1225,3 +1260,7 @@ class Service:
 def _check_client_token(token: str) -> None:
     if not _CLIENT_TOKEN.fullmatch(token):
         raise ledger.refusal("ClientToken must be 1 to 64 printable characters.")
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing: nobody wants to know."""

@@ -116,6 +116,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             label TEXT NOT NULL, text TEXT NOT NULL)""",
         "CREATE INDEX lines_execution ON lines (execution, position)",
     ),
+    (
+        # Each holds the key as well, in whose order executions are listed: a page costs a page, however many there are.
+        "CREATE INDEX executions_function ON executions (function)",
+        "CREATE INDEX executions_called ON executions (name)",
+    ),
 )
 """The steps from an empty file to the schema of today; `user_version` counts the steps taken. Only ever appended to."""
 
@@ -277,6 +282,8 @@ class Store:
         # Running executions by ARN and key, as they are stored: the only writer need not read what it has written.
         self._kept: dict[str, Execution] = {}
         self._kept_keys: dict[int, Execution] = {}
+        self.earliest_armed: int | None = None
+        """When the first of the timers is due that were set since somebody put None here."""
 
     def close(self) -> None:
         """Note the clean stop and close; a second call does nothing."""
@@ -562,6 +569,8 @@ class Store:
     def arm(self, key: int, operation: str, kind: str, due: int) -> None:
         """Set a timer; one of the same kind is replaced."""
         self._run("INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?)", (key, operation, kind, due))
+        if self.earliest_armed is None or due < self.earliest_armed:
+            self.earliest_armed = due
 
     def disarm(self, key: int, operation: str) -> None:
         """Remove every timer of an operation."""

@@ -167,6 +167,13 @@ class Targets:
         """How many operations an execution may have, as the platform meters them."""
         return self.project.project.limits.operations if self.project else OPERATIONS_MAX
 
+    @property
+    def environment(self) -> Environment | None:
+        """What the project's own workflows run in; None without a project."""
+        if self.project is None:
+            return None
+        return self._environment(self.project.handler_roots, self.project.folder, tools=self._tools())
+
     def _offload(self) -> tuple[int, Path] | None:
         size = self.project.offload_bytes if self.project else None
         folder = self.project.offload_folder if self.project else None

@@ -28,23 +28,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from durableflow import driver, plan, values, work
-from durableflow.actions import Actions, AllowList
-from durableflow.calls import Answers, Tools, refused_action
+from durableflow import plan, values, work
 from durableflow.errors import Diagnostic, Fault, ServiceError
-from durableflow.interpreter import COMPENSATION_FAILED
 from durableflow.local import sdk
 from durableflow.local.frames import Channel
-from durableflow.offload import DirectoryStore
+from durableflow.local.invocations import error_of, invoked, tools_of
 from durableflow.operations import error_from_fault
-from durableflow.vault import LocalSecrets, Redactor
-from durableflow.web import HttpClient
+from durableflow.vault import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from durableflow.decision import Call, Completion
-    from durableflow.operations import ErrorObject
+    from durableflow.calls import Tools
     from durableflow.plan import Plan
     from durableflow.values import Json, Object
 
@@ -55,7 +50,6 @@ LABEL_END: Final = "\x1f"
 """What the label of a line of output stands between, in front of the line (see `workers.py`, which reads them)."""
 RESPONSE_MAX_BYTES: Final = 6 * 1024 * 1024
 """Largest response of a function, as on Lambda."""
-STACK_FRAMES: Final = 20
 
 
 def main(start: Mapping[str, Any]) -> NoReturn:
@@ -208,45 +202,25 @@ class Jobs:
             if digest not in self._plans:
                 self._plans[digest] = plan.from_json(job["plan"])
             if self._tools is None:
-                self._tools = self._made(job["tools"])
-            output = driver.run_invocation(
-                job["event"],
-                plan=self._plans[digest],
-                service=self._asked,
-                worker=_Labelling(self._tools.worker(job["event"]["DurableExecutionArn"]), self._output),
-                env=self._env,
-                check_schema=work.check_schema,
-                clock_ms=self._clock_ms,
-                log=_told,
-                operations_max=job["operations_max"],
-                offload=_offload(job["offload"]),
-            )
-        except Exception as error:  # noqa: BLE001 - the edge: what leaves the driver makes the service invoke again
-            return {"error": cast("Json", _error(error))}
-        return {"output": output}
-
-    def _made(self, settings: Mapping[str, Any]) -> Tools:
-        """Return the tools that the project file describes (see targets.py); a process has one project."""
-        folder: str | None = settings["folder"]
-        # Before the steps' own folders are looked through, so that these come first in every import.
-        functions = None if folder is None else work.PythonWorker([Path(folder)], clock_ms=self._clock_ms)
-        answers = Answers(
-            actions=settings["actions"],
-            requests=settings["http_answers"],
-            functions=functions,
-            count=self._asked.count_answer,
-        )
-        allowed = settings["aws_allow"]
-        # A state names its action in the file, so without a list of the project's those are the allowed ones (rule 42).
-        actions = Actions(allowed=AllowList(patterns=("*:*",) if allowed is None else tuple(allowed)))
-        return Tools(
-            steps=work.PythonWorker(self._roots, clock_ms=self._clock_ms),
-            http=HttpClient(allow=settings["http_allow"]).perform,
-            aws=actions.perform if settings["allow_aws"] else refused_action,
-            secret=LocalSecrets(settings["secrets"], folder=None if folder is None else Path(folder)),
-            answers=answers,
-            told=self._output.told,
-            clock_ms=self._clock_ms,
+                self._tools = tools_of(
+                    job["tools"],
+                    roots=self._roots,
+                    count=self._asked.count_answer,
+                    told=self._output.told,
+                    clock_ms=self._clock_ms,
+                )
+        except Exception as error:  # noqa: BLE001 - the edge: a plan of another version, say
+            return {"error": cast("Json", error_of(error))}
+        offload = job["offload"]
+        return invoked(
+            job["event"],
+            plan=self._plans[digest],
+            service=self._asked,
+            tools=self._tools,
+            labelled=self._output.labelled,
+            env=self._env,
+            operations_max=job["operations_max"],
+            offload=(offload[0], Path(offload[1])) if offload else None,
         )
 
     def _clock_ms(self) -> int:
@@ -281,7 +255,7 @@ class Jobs:
             fault = Fault(error.name, error.problem.message)
             return {"error": cast("Json", error_from_fault(fault)), "is_hopeless": True}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge: what a function raises is its error
-            return {"error": cast("Json", _error(error))}
+            return {"error": cast("Json", error_of(error))}
         try:
             text = values.to_text(cast("Json", returned))
         except (TypeError, ValueError, RecursionError) as error:
@@ -292,33 +266,8 @@ class Jobs:
         return {"text": text}
 
 
-def _told(_level: int, happened: str, facts: Object) -> None:
-    """Say what no operation shows; the rest of what the driver logs is in the history that the service keeps."""
-    if happened == COMPENSATION_FAILED:
-        print(f"undoing '{facts['state']}' failed: {facts['error']}")  # noqa: T201 - a line for whoever runs it
-
-
-def _offload(settings: Sequence[Any] | None) -> driver.Offload | None:
-    if settings is None:
-        return None
-    threshold_bytes, folder = settings
-    store = DirectoryStore(Path(folder))
-    return driver.Offload(threshold_bytes=threshold_bytes, put=store.put, get=store.get)
-
-
 def _refused(name: str, message: str) -> Object:
     return {"error": {"ErrorType": name, "ErrorMessage": message}}
-
-
-def _error(error: BaseException) -> ErrorObject:
-    """Return an exception as Lambda reports it: bare class name, message, stack; a Fault as it chose."""
-    fault = error if isinstance(error, Fault) else Fault(type(error).__name__, work.message_of(error))
-    made = error_from_fault(work.sound(fault, _log))
-    # From the function on; what stands before is this module.
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    if frames and "ErrorData" not in made and len(fault.message) < 8_192:
-        made["StackTrace"] = [entry[:512] for entry in traceback.format_list(frames[-STACK_FRAMES:])]
-    return made
 
 
 class _Asked:
@@ -354,19 +303,6 @@ class _Asked:
                 is_retryable=refusal["is_retryable"],
             )
         return cast("Mapping[str, Any]", answer["reply"])
-
-
-class _Labelling:
-    """A worker whose calls' output carries the state's name."""
-
-    def __init__(self, worker: driver.Worker, output: Output) -> None:
-        self._worker = worker
-        self._output = output
-
-    def run(self, call: Call) -> Completion:
-        """Do the work of a call."""
-        with self._output.labelled(call.path):
-            return self._worker.run(call)
 
 
 class LambdaContext:

@@ -221,6 +221,22 @@ def to_standard_error(label: str, line: str) -> None:
     print(f"{visible(label)} | {visible(line)}", file=sys.stderr, flush=True)  # noqa: T201 - this is the output
 
 
+class Inside(Protocol):
+    """Runs invocations in this very process, see threads.py."""
+
+    def takes(self, task: Task) -> bool:
+        """Say whether a task is to be run there."""
+        ...
+
+    def run(self, task: Durable) -> End:
+        """Make one invocation."""
+        ...
+
+    def close(self) -> None:
+        """Answer no request of what still runs there."""
+        ...
+
+
 class Pool:
     """Has tasks done, a bounded number at a time.
 
@@ -230,6 +246,7 @@ class Pool:
         size: most lanes, None for the number of CPUs and two; at least 1.
         log: called with each line that a handler or target writes, and whose it is.
         wrote: called likewise, with the id of the task in front. All lines of a task come before its end is reported.
+        inside: runs invocations in this process; None gives each a worker process.
         time_limit_seconds: a task that takes longer is ended.
     """
 
@@ -241,12 +258,14 @@ class Pool:
         size: int | None = None,
         log: Callable[[str, str], None] = to_standard_error,
         wrote: Callable[[str, str, str], None] | None = None,
+        inside: Inside | None = None,
         time_limit_seconds: float = TIME_LIMIT_SECONDS,
     ) -> None:
         self.asked = asked
         self.ended = ended
         self._log = log
         self._wrote = wrote
+        self.inside = inside
         self.time_limit_seconds = time_limit_seconds
         self._size = max(1, size if size is not None else (os.cpu_count() or 1) + 2)
         self._changed = threading.Condition()
@@ -282,8 +301,11 @@ class Pool:
                 self._changed.wait(left)
         for lane in self._lanes:
             lane.end()
+        if self.inside is not None:
+            self.inside.close()
         for lane in self._lanes:
-            lane.join()
+            if not lane.is_inside:  # a thread cannot be ended; it ends with the process
+                lane.join()
 
     def write(self, task: str, label: str, line: str) -> None:
         """Pass on a line that a handler or target has written; called from the threads that read them."""
@@ -297,7 +319,7 @@ class Pool:
         The lane is free before the end is reported, since the report often starts the very task that fits it best.
         """
         with self._changed:
-            following = next((t for t in self._waiting if _environment(t) in (None, lane.environment)), None)
+            following = next((t for t in self._waiting if self._environment(t) in (None, lane.environment)), None)
             if following is None and self._waiting:
                 following = self._waiting[0]
             if following is None:
@@ -315,7 +337,7 @@ class Pool:
 
     def _free(self, task: Task) -> _Lane | None:
         # The lane that worked last is warmest; one without a process costs a start, one with another's costs two.
-        wanted = _environment(task)
+        wanted = self._environment(task)
         fitting = [lane for lane in self._idle if wanted in (None, lane.environment)]
         fitting = fitting or [lane for lane in self._idle if lane.environment is None]
         if not fitting and len(self._lanes) < self._size:
@@ -329,9 +351,11 @@ class Pool:
             return lane
         return None
 
-
-def _environment(task: Task) -> Environment | None:
-    return task.environment if isinstance(task, InProcess) else None
+    def _environment(self, task: Task) -> Environment | None:
+        """Return what a process has to be of to do a task, None where it takes none."""
+        if not isinstance(task, InProcess) or (self.inside is not None and self.inside.takes(task)):
+            return None
+        return task.environment
 
 
 class _Lane(threading.Thread):
@@ -341,6 +365,7 @@ class _Lane(threading.Thread):
         super().__init__(name=f"durableflow-lane-{number}", daemon=True)
         self.inbox: SimpleQueue[Task | None] = SimpleQueue()
         self.environment: Environment | None = None
+        self.is_inside = False
         self._pool = pool
         self._process: _Process | None = None
         self._program: Program | None = None
@@ -378,6 +403,8 @@ class _Lane(threading.Thread):
                     return self._commanded(task)
                 case Remote():
                     return self._called(task)
+                case Durable() if (inside := self._pool.inside) is not None and inside.takes(task):
+                    return self._run(task, inside)
                 case Durable() | Python() | Sdk():
                     # A process may have died while it was idle; nothing has begun, so another one takes the task.
                     return self._process_for(task).do(task) or self._process_for(task).do(task) or _not_started()
@@ -386,6 +413,15 @@ class _Lane(threading.Thread):
                 logger.exception("'%s' could not be run", task.label)
             self._drop()
             return _failed("Runtime.Unknown", f"{type(error).__name__}: {error}")
+
+    def _run(self, task: Durable, inside: Inside) -> End:
+        with self._guard:
+            self._refuse_after_end()
+            self.is_inside = True
+        end = inside.run(task)
+        with self._guard:
+            self.is_inside = False
+        return end
 
     def _process_for(self, task: InProcess) -> _Process:
         if self._process and (self.environment != task.environment or not self._process.is_alive()):

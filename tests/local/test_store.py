@@ -245,3 +245,15 @@ def test_a_store_in_memory_is_nobody_elses() -> None:
     World(store=one).begin()
     assert (len(one.running()), len(two.running())) == (1, 0)
     two.close()
+
+
+@pytest.mark.parametrize("condition", [[], [("function = ?", "order")], [("name = ?", "one")]])
+def test_a_page_of_a_list_costs_a_page_however_many_executions_there_are(condition: Any, filled: Path) -> None:
+    store = open_store(filled)
+    asked: list[str] = []
+    store._connection.set_trace_callback(asked.append)
+    store.executions(condition, after=9, oldest_first=False, limit=2)
+    store._connection.set_trace_callback(None)
+    plan = [row[3] for row in store._run(f"EXPLAIN QUERY PLAN {asked[0]}")]
+    assert all(part.startswith("SEARCH") for part in plan), plan
+    store.close()
