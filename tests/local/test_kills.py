@@ -359,13 +359,17 @@ def check(load: Load, kills: int) -> None:
     assert sorted(each["DurableExecutionName"] for each in listed if each not in children) == sorted(load.inputs)
     assert {each["Status"] for each in listed} == {"SUCCEEDED"}
 
+    of_sdk = sorted(load.inputs)[-OF_SDK:]
     for each in listed:
-        check_history(load.events(each["DurableExecutionArn"]))
+        check_history(load.events(each["DurableExecutionArn"]), is_sdk=each["DurableExecutionName"] in of_sdk)
     check_effects(load, kills)
 
 
-def check_history(events: list[Any]) -> None:
+def check_history(events: list[Any], *, is_sdk: bool) -> None:
     """Whatever began, began once and ended once; timers kept their time."""
+    # The SDK goes to sleep although an answer to a checkpoint has just told it of a timer that is over, when both meet; the
+    # service bears that and calls it again (protocol.md 1.5).
+    borne = {None, "Runtime.ExitError"} | ({"InvalidParameterValueException"} if is_sdk else set())
     assert [event["EventId"] for event in events] == list(range(1, len(events) + 1))
     moves: dict[str, list[str]] = {}
     due: dict[str, Any] = {}
@@ -373,7 +377,7 @@ def check_history(events: list[Any]) -> None:
         kind = event["EventType"]
         if kind == "InvocationCompleted":
             error = event["InvocationCompletedDetails"].get("Error", {}).get("Payload", {})
-            assert error.get("ErrorType") in (None, "Runtime.ExitError"), event
+            assert error.get("ErrorType") in borne, event
         elif not kind.startswith("Execution"):
             moves.setdefault(event["Id"], []).append(kind)
         if kind == "WaitStarted":
