@@ -41,6 +41,8 @@ BURST_SECONDS: Final = 0.5
 """How long more of them may wait: many clients that come at once need a moment to ask."""
 ANSWERING_MAX: Final = 512
 """Requests under way. A synchronous Invoke may wait for a quarter of an hour, and is no work meanwhile."""
+INVOKING_MAX: Final = 448
+"""Places among them that an Invoke may take: what functions record until they end needs some as well."""
 
 _BLOCK = 64 * 1024
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([^ \r\n]+) HTTP/1\.([01])")
@@ -177,7 +179,14 @@ class Server:
             with self._changed:
                 self._make_room()
                 self._connections.add(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            except RuntimeError as error:
+                # No more threads: this client tries again, and the others go on.
+                logger.warning("a connection could not be served: %s", error)
+                with self._changed:
+                    self._connections.discard(connection)
+                accepted.close()
 
     def _make_room(self) -> None:
         """Cut off the connections that have waited longest when there are too many; called with the lock."""
@@ -209,7 +218,7 @@ class Server:
         """Answer the next request of a connection; return whether there may be another one."""
         try:
             request, is_kept = _read(connection)
-            with self._counted(connection):
+            with self._counted(connection, is_invoke=request.target.partition("?")[0].endswith("/invocations")):
                 response = self._api.answer(request)
                 is_kept = is_kept and response.status not in _CLOSING and not self._is_closing
                 _send(connection, _written(response, is_kept=is_kept, has_body=request.method != "HEAD"))
@@ -221,14 +230,14 @@ class Server:
         return is_kept
 
     @contextmanager
-    def _counted(self, connection: _Connection) -> Generator[None]:
-        """Hold a place among the requests under way.
+    def _counted(self, connection: _Connection, *, is_invoke: bool) -> Generator[None]:
+        """Hold a place among the requests under way; those that may wait for long leave some to those that they wait for.
 
         Raises:
             RefusedError: there is none.
         """
         with self._changed:
-            if self._answering >= ANSWERING_MAX:
+            if self._answering >= (INVOKING_MAX if is_invoke else ANSWERING_MAX):
                 message = "too many requests are under way"
                 raise RefusedError(429, "TooManyRequestsException", message, (("Retry-After", "1"),))
             self._answering += 1

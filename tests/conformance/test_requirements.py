@@ -137,7 +137,8 @@ AWS publishes what a durable execution must look like from outside, whatever it 
 requirements that name what a function does, the history that must come of it, and its result. Here each of them is a workflow
 ([tests/conformance/workflows](../tests/conformance/workflows)), served by the local service, invoked and asked over HTTP through
 boto3 and judged by the matcher of that package, version 1.0.0. `poe slow` does it again. The requirements about plugins are left
-out: they are about hooks inside an SDK, which no service sees.
+out: they are about hooks inside an SDK, which no service sees. [conformance-sdk.md](conformance-sdk.md) has the same requirements
+with functions written with AWS's own SDK, which judges the service alone.
 
 This page is generated: `pytest tests/conformance/test_requirements.py --update-golden`.
 """

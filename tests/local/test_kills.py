@@ -185,10 +185,11 @@ class Load:
 
     def _serve(self) -> None:
         self.life += 1
-        program = Path(__file__).parents[1] / "serving.py"
+        serve = [sys.executable, "-m", "durableflow", "serve", "--port", str(self.port), "--db", str(self.store)]
         with (self.folder / f"server-{self.life}.log").open("wb") as log:
             self.server = subprocess.Popen(
-                [sys.executable, str(program), str(self.folder), str(self.store), str(self.port)],
+                serve,
+                cwd=self.folder,
                 env={**os.environ, "LIFE": str(self.life)},
                 stdout=log,
                 stderr=log,
