@@ -231,7 +231,7 @@ class Server:
 
     @contextmanager
     def _counted(self, connection: _Connection, *, is_invoke: bool) -> Generator[None]:
-        """Hold a place among the requests under way; those that may wait for long leave some to those that they wait for.
+        """Hold a place among the requests under way; Invokes, which may wait for long, leave some to the others.
 
         Raises:
             RefusedError: there is none.
