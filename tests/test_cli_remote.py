@@ -31,6 +31,7 @@ __all__ = ["shell"]
 PROJECT = """\
 durableflow: "1"
 workflows: [.]
+handlers: [.]
 functions:
   answer: {result: 42}
   broken: {error: {name: Broken, message: it is}}
@@ -39,6 +40,7 @@ FLOWS = {
     "double": "[{name: last, type: pass, output: '{{ input.n * 2 }}'}]",
     "asks": "[{name: ask, type: wait_for_callback, timeout: 1h}]",
     "sleeps": "[{name: nap, type: wait, duration: 1h}]",
+    "says": "[{name: say, type: step, handler: 'speech:say', payload: '{{ input.lines }}', retry: []}]",
     "parent": "[{name: child, type: workflow, workflow: asks, payload: '{{ input }}'}]",
 }
 
@@ -50,6 +52,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "durableflow.yaml").write_text(PROJECT)
     for name, states in FLOWS.items():
         (folder / f"{name}.yaml").write_text(f'durableflow: "1"\nname: {name}\nstates: {states}\n')
+    (folder / "speech.py").write_text("def say(lines):\n    for n in range(lines):\n        print(f'line {n}')\n")
     context = loading.project_of(folder, None)
     assert context is not None
     with Engine(store=context.store, project=context) as engine:
@@ -90,6 +93,16 @@ def test_a_workflow_is_invoked_and_looked_at(there: Shell) -> None:
     assert there("executions", "show", "four").out.startswith("four  SUCCEEDED\n")
     taken = there("invoke", "double", "--input", '{"n": 5}', "--name", "four")
     assert (taken.code, "DF722" in taken.err) == (2, True)
+
+
+@pytest.mark.parametrize("lines", [0, 3, 1500])
+def test_what_was_written_is_read(there: Shell, lines: int) -> None:
+    there("invoke", "says", "--input", json.dumps({"lines": lines}), "--name", f"says-{lines}")
+
+    ran = there("logs", f"says-{lines}", "--json")
+
+    read = [json.loads(line) for line in ran.out.splitlines()]
+    assert [line["message"] for line in read] == [f"line {number}" for number in range(lines)], ran.err
 
 
 def test_a_failure_is_told_and_exits_1(there: Shell) -> None:

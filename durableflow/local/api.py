@@ -313,14 +313,7 @@ class Api:
     def answer(self, request: Request) -> Response:
         """Answer a request; whatever goes wrong is an answer, too."""
         try:
-            self._check_sender(request)
-            path, query = _target(request.target)
-            if path == HEALTH and request.method in _READING:
-                return self._made(200, body=b'{"status":"ok"}')
-            route, found = _route(request.method, path)
-            if request.method not in _READING:
-                self._check_change(request)
-            return self._performed(route, _members(route, found, query, request))
+            return self._answer(request)
         except RefusedError as error:
             return self.refused(error)
         except ServiceError as error:
@@ -331,6 +324,19 @@ class Api:
         except Exception:  # the edge to the network: the client gets an answer, the log the traceback
             logger.exception("a request could not be answered")
             return self.refused(RefusedError(500, "ServiceException", "the request could not be answered"))
+
+    def _answer(self, request: Request) -> Response:
+        self._check_sender(request)
+        path, query = _target(request.target)
+        if path == HEALTH and request.method in _READING:
+            return self._made(200, body=b'{"status":"ok"}')
+        if path == "/" and request.headers.get("x-amz-target") == _LOGS:
+            self._check_change(request)
+            return self._lines(request)
+        route, found = _route(request.method, path)
+        if request.method not in _READING:
+            self._check_change(request)
+        return self._performed(route, _members(route, found, query, request))
 
     def refused(self, error: RefusedError) -> Response:
         """Return the answer that an error is (protocol.md 7.2, 7.5)."""
@@ -386,6 +392,34 @@ class Api:
         reply = self._ask(route.operation, members)
         return self._made(route.status, body=json.dumps(reply, separators=(",", ":"), allow_nan=False).encode())
 
+    def _lines(self, request: Request) -> Response:
+        """Answer CloudWatch Logs' FilterLogEvents: what handlers and functions of one execution wrote.
+
+        The pattern names the execution, since lines are kept with executions and not with functions.
+        """
+        asked = _object(request.body)
+        pattern, after = asked.get("filterPattern"), asked.get("nextToken") or "0"
+        if not isinstance(pattern, str) or not _QUOTED_ARN.fullmatch(pattern):
+            raise RefusedError(
+                400, "InvalidParameterException", "filterPattern must be the ARN of an execution in quotation marks"
+            )
+        if not isinstance(after, str) or not _LINE.fullmatch(after):
+            raise RefusedError(400, "InvalidParameterException", "nextToken is not one that was given here")
+        since, until = (asked.get(name) for name in ("startTime", "endTime"))
+        if not all(value is None or (type(value) is int and value >= 0) for value in (since, until)):
+            raise RefusedError(400, "InvalidParameterException", "startTime and endTime are epoch milliseconds")
+        lines = self._ask("logs", {"DurableExecutionArn": pattern[1:-1], "After": int(after)})
+        events = [
+            {"eventId": str(line["Id"]), "logStreamName": line["RequestId"], "message": line["Message"], **at}
+            for line in lines
+            for at in [dict.fromkeys(("timestamp", "ingestionTime"), round(line["Timestamp"] * 1000))]
+            if (since is None or since <= at["timestamp"]) and (until is None or at["timestamp"] < until)
+        ]
+        reply: dict[str, Any] = {"events": events, "searchedLogStreams": []}
+        if lines:
+            reply["nextToken"] = str(lines[-1]["Id"])  # the page after the last one is empty, and has none
+        return self._made(200, body=values.to_text(reply).encode())
+
     def _invoked(self, members: dict[str, Any]) -> Response:
         kind = members.setdefault("InvocationType", "RequestResponse")
         if kind not in {"RequestResponse", "Event", "DryRun"}:
@@ -412,6 +446,9 @@ class Api:
 
 
 _SERVER_ERROR: Final = 500
+_LOGS: Final = "Logs_20140328.FilterLogEvents"
+_QUOTED_ARN: Final = re.compile(r'"arn:[!-~]{1,1024}"')
+_LINE: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _PAYLOAD_MAX_BYTES: Final = 6 * 1024 * 1024
 _LOWER_CASE = frozenset({"InvalidParameterValueException", "ResourceConflictException", "TooManyRequestsException"})
 """Errors whose text the model calls `message`; that of all others is `Message` (protocol.md 7.5)."""

@@ -214,6 +214,40 @@ def route_of(operation: str) -> Route:
     return next(route for route in ROUTES if route.operation == operation)
 
 
+LOGS = {"x_amz_target": "Logs_20140328.FilterLogEvents"}
+
+
+def test_lines_of_an_execution_are_read_as_those_of_cloudwatch() -> None:
+    lines = [
+        {"Id": 7, "Timestamp": 1.5, "RequestId": "r", "Name": "say", "Message": "one"},
+        {"Id": 9, "Timestamp": 2.5, "RequestId": "r", "Name": "say", "Message": "two"},
+    ]
+    asked = Asked(lines)
+    given = {"logGroupName": "/aws/lambda/fn", "filterPattern": f'"{ARN}"', "startTime": 2000, "nextToken": "5"}
+    response = asked.answer("POST /", json.dumps(given).encode(), **LOGS)
+    assert asked.calls == [("logs", {"DurableExecutionArn": ARN, "After": 5})]
+    made = {"timestamp": 2500, "ingestionTime": 2500, "message": "two", "eventId": "9", "logStreamName": "r"}
+    assert json.loads(response.body) == {"events": [made], "searchedLogStreams": [], "nextToken": "9"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"filterPattern": 5},
+        {"filterPattern": "error"},
+        {"filterPattern": f'"{ARN}"', "nextToken": "-1"},
+        {"filterPattern": f'"{ARN}"', "startTime": "1"},
+        {"filterPattern": f'"{ARN}"', "endTime": -1},
+    ],
+)
+def test_other_questions_about_logs_are_refused(given: dict[str, Any]) -> None:
+    asked = Asked([])
+    response = asked.answer("POST /", json.dumps(given).encode(), **LOGS)
+    assert (response.status, asked.calls) == (400, [])
+    assert dict(response.headers)["x-amzn-errortype"] == "InvalidParameterException"
+
+
 def test_every_member_of_invoke_is_read() -> None:
     context = base64.b64encode(b'{"custom":{}}').decode()
     asked = Asked({"StatusCode": 202, "ExecutedVersion": "7", "DurableExecutionArn": ARN, "Payload": b""})
