@@ -801,6 +801,7 @@ ELSEWHERE: Final = {
 }
 """Names that have a test of their own."""
 OTHERS: Final = {
+    "Logs_20140328.FilterLogEvents": "an operation of CloudWatch, and no error",
     "Runtime.UnmarshalError": "for a client that sends a function what is no JSON; a workflow sends JSON",
 }
 RAISING: Final = {"Fault", "_failed", "_refused"}

@@ -363,7 +363,9 @@ class There:
     def meter(self, arn: str, events: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:  # noqa: ARG002 - see Place
         """Return what an execution took, as its history tells; see `Place.meter`."""
         return {
-            "operations": len({event["Id"] for event in events if event.get("Id")}),
+            "operations": len(
+                {event["Id"] for event in events if event.get("Id") and not event["EventType"].startswith("Execution")}
+            ),
             "invocations": sum(event["EventType"] == "InvocationCompleted" for event in events),
         }
 

@@ -90,6 +90,16 @@ def event_to_reply(event: Event, *, with_data: bool) -> Reply:
     return made
 
 
+def of_execution(event: Event, execution: Execution) -> Reply:
+    """Return what an event of the execution itself has besides: the id and the name of its EXECUTION operation.
+
+    The testing SDK reads the operations of an execution from its history, and does not go on where an Id is missing.
+    """
+    if not event["EventType"].startswith("Execution"):
+        return {}
+    return {"Id": execution.arn.rsplit("/", 1)[-1], "Name": execution.name}
+
+
 def function_arn(region: str, account: str, name: str, version: str) -> str:
     """Return the qualified ARN of a function."""
     return f"arn:aws:lambda:{region}:{account}:function:{name}:{version}"

@@ -452,7 +452,13 @@ class Service:
             bodies = self._store.events(execution.key, after=after, newest_first=ReverseOrder, limit=limit + 1)
         events: list[Event] = [parsed(execution.key, body) for body in bodies[:limit]]
         reply: history.Reply = {
-            "Events": [history.event_to_reply(event, with_data=IncludeExecutionData) for event in events]
+            "Events": [
+                {
+                    **history.of_execution(event, execution),
+                    **history.event_to_reply(event, with_data=IncludeExecutionData),
+                }
+                for event in events
+            ]
         }
         if len(bodies) > limit:
             reply["NextMarker"] = history.marker("history", execution.key, events[-1]["EventId"])

@@ -154,7 +154,7 @@ def test_every_event_has_its_details_and_no_others(histories: list[list[Any]]) -
         for event in events:
             details = [member for member in event if member.endswith("Details")]
             assert details == [f"{event['EventType']}Details"]
-            of_operation = not event["EventType"].startswith(("Execution", "Invocation"))
+            of_operation = event["EventType"] != "InvocationCompleted"
             assert {"Id" in event, "Id" in event or "Name" in event or "ParentId" in event} == {of_operation}
 
 

@@ -86,6 +86,8 @@ def test_an_invocation_in_flight_ends_by_itself(world: World, run: Run) -> None:
     events = world.events(run.arn)
     assert [event["EventType"] for event in events[-2:]] == ["InvocationCompleted", "ExecutionPaused"]
     assert events[-1] == {
+        "Id": run.arn.split("/")[-1],
+        "Name": run.arn.split("/")[-2],
         "EventId": 6,
         "EventType": "ExecutionPaused",
         "EventTimestamp": START / 1000 + 4,
