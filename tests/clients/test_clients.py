@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import textwrap
-from pathlib import Path
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -14,14 +16,9 @@ import pytest
 from botocore.config import Config
 from environments import environment_python
 
-from durableflow.compiler import compile_workflow
-from durableflow.local.engine import Engine
-from durableflow.source import Source
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from durableflow.local.http import Server
+    from pathlib import Path
 
 DEADLINE = 30.0
 ORDER = """
@@ -42,18 +39,41 @@ APPROVAL = """
 """
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(store=None, skip_time=True) as made:
-        for name, text in (("order", ORDER), ("approval", APPROVAL)):
-            plan = compile_workflow(Source(name=f"{name}.yaml", text=textwrap.dedent(text))).plan
-            made.register(plan, Path.cwd())
-        yield made
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where `durableflow serve` listens."""
+
+    url: str
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
 
 @pytest.fixture(scope="module")
-def server(engine: Engine) -> Server:
-    return engine.serve()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("served")
+    (folder / ".git").mkdir()  # no project file above counts
+    for name, text in (("order", ORDER), ("approval", APPROVAL)):
+        (folder / f"{name}.yaml").write_text(textwrap.dedent(text))
+    command = [
+        sys.executable,
+        "-m",
+        "durableflow",
+        "serve",
+        "order.yaml",
+        "approval.yaml",
+        "--port",
+        "0",
+        "--skip-time",
+    ]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            yield Server(url=first.strip().partition("AWS_ENDPOINT_URL_LAMBDA=")[2])
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +95,26 @@ def started(client: Any, function: str = "order") -> str:
     return arn
 
 
-def callback_of(engine: Engine, arn: str) -> str:
-    """Wait for the callback of an approval, and return its id."""
-    for event in engine.follow(arn, DEADLINE):
-        if event["EventType"] == "CallbackStarted":
-            found: str = event["CallbackStartedDetails"]["CallbackId"]
+def ended_of(client: Any, arn: str) -> Any:
+    """Wait for the end of an execution, and return what is known of it."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        found = client.get_durable_execution(DurableExecutionArn=arn)
+        if "EndTimestamp" in found:
             return found
+        time.sleep(0.02)
+    raise AssertionError("the execution does not end")
+
+
+def callback_of(client: Any, arn: str) -> str:
+    """Wait for the callback of an approval, and return its id."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        for event in client.get_durable_execution_history(DurableExecutionArn=arn)["Events"]:
+            if event["EventType"] == "CallbackStarted":
+                found: str = event["CallbackStartedDetails"]["CallbackId"]
+                return found
+        time.sleep(0.02)
     raise AssertionError("there is no callback")
 
 
@@ -108,13 +142,13 @@ def test_boto3_invokes_and_pages(client: Any) -> None:
     assert [each["FunctionName"] for page in functions for each in page["Functions"]] == ["approval", "order"]
 
 
-def test_boto3_knows_our_errors_by_their_types(client: Any, engine: Engine) -> None:
+def test_boto3_knows_our_errors_by_their_types(client: Any) -> None:
     known = client.exceptions
     arn = started(client, "approval")
-    callback_id = callback_of(engine, arn)
+    callback_id = callback_of(client, arn)
     client.send_durable_execution_callback_heartbeat(CallbackId=callback_id)
     client.send_durable_execution_callback_success(CallbackId=callback_id, Result=b'"yes"')
-    engine.wait(arn, DEADLINE)
+    ended_of(client, arn)
     client.invoke(FunctionName="order", DurableExecutionName="once", Payload=b'{"amount":1}')
     for error, method, members in (
         (known.ResourceNotFoundException, "get_durable_execution", {"DurableExecutionArn": arn + "x"}),
@@ -214,13 +248,13 @@ class TestAwsCli:
         listed = self.aws(aws_python, server, "list-durable-executions-by-function", *filters)["DurableExecutions"]
         assert [each["DurableExecutionArn"] for each in listed] == [arn[1]]
 
-    def test_callbacks_and_stop(self, aws_python: Path, server: Server, client: Any, engine: Engine) -> None:
+    def test_callbacks_and_stop(self, aws_python: Path, server: Server, client: Any) -> None:
         arn = started(client, "approval")
-        answer = ["--callback-id", callback_of(engine, arn)]
+        answer = ["--callback-id", callback_of(client, arn)]
         self.aws(aws_python, server, "send-durable-execution-callback-heartbeat", *answer)
         failed = ["--error", "ErrorType=Refused,ErrorMessage=no"]
         self.aws(aws_python, server, "send-durable-execution-callback-failure", *answer, *failed)
-        assert engine.wait(arn, DEADLINE)["Status"] == "FAILED"
+        assert ended_of(client, arn)["Status"] == "FAILED"
         other = started(client, "approval")
         assert "StopTimestamp" in self.aws(
             aws_python, server, "stop-durable-execution", "--durable-execution-arn", other
@@ -246,19 +280,19 @@ class TestSam:
         assert [event["EventType"] for event in events][-1] == "ExecutionSucceeded"
         assert "WaitSucceeded" in self.sam(sam_python, server, "execution", "history", arn)
 
-    def test_callbacks_and_stop(self, sam_python: Path, server: Server, client: Any, engine: Engine) -> None:
+    def test_callbacks_and_stop(self, sam_python: Path, server: Server, client: Any) -> None:
         arn = started(client, "approval")
-        callback_id = callback_of(engine, arn)
+        callback_id = callback_of(client, arn)
         self.sam(sam_python, server, "callback", "heartbeat", callback_id)
         self.sam(sam_python, server, "callback", "succeed", callback_id, "--result", '"yes"')
-        assert engine.wait(arn, DEADLINE)["Result"] == '"yes"'
+        assert ended_of(client, arn)["Result"] == '"yes"'
         failed = started(client, "approval")
         told = ["--error-type", "Refused", "--error-message", "no"]
-        self.sam(sam_python, server, "callback", "fail", callback_of(engine, failed), *told)
-        assert engine.wait(failed, DEADLINE)["Status"] == "FAILED"
+        self.sam(sam_python, server, "callback", "fail", callback_of(client, failed), *told)
+        assert ended_of(client, failed)["Status"] == "FAILED"
         stopped = started(client, "approval")
         self.sam(sam_python, server, "execution", "stop", stopped)
-        assert engine.describe(stopped)["Status"] == "STOPPED"
+        assert client.get_durable_execution(DurableExecutionArn=stopped)["Status"] == "STOPPED"
 
 
 CLOUD = """

@@ -248,3 +248,15 @@ def test_what_ended_long_ago_is_removed_and_its_name_is_free(client: Any, world:
     run.answer(SUCCEEDED)
     world.service.remove_expired(START + 4 * 86_400_000)
     assert begun(client, world, name="old").arn != run.arn
+
+
+def test_a_state_is_read_page_by_page_while_its_token_is_good(client: Any, world: World) -> None:
+    run = begun(client, world)
+    run.checkpoint(*(wait(5, id_=f"w{number}") for number in range(5)))
+    pages = client.get_paginator("get_durable_execution_state").paginate(
+        DurableExecutionArn=run.arn, CheckpointToken=run.token, PaginationConfig={"PageSize": 2}
+    )
+    found = [[operation["Id"] for operation in page["Operations"]] for page in pages]
+    assert [name for page in found for name in page][-5:] == [f"w{number}" for number in range(5)]
+    assert len(found) == 3
+    assert max(map(len, found)) <= 2
