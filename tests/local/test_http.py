@@ -837,6 +837,32 @@ def test_too_many_requests_under_way_are_refused() -> None:
     server.close(drain_seconds=DEADLINE)
 
 
+def test_invokes_that_wait_leave_places_to_what_they_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("durableflow.local.http.INVOKING_MAX", 1)
+    is_over, is_asked = threading.Event(), threading.Event()
+
+    def ask(method: str, _members: Mapping[str, Any]) -> Any:
+        if method == "invoke":
+            is_asked.set()
+            is_over.wait(DEADLINE)
+            return {"StatusCode": 200, "Payload": b"1"}
+        return {"Functions": []}
+
+    server = Server(ask, patience=SHORT)
+    host = f"Host: 127.0.0.1:{server.port}\r\nX-Durableflow-Secret: {server.secret}\r\n"
+    invoke = f"POST /2015-03-31/functions/fn/invocations HTTP/1.1\r\n{host}\r\n"
+    with Client(server.port) as first, Client(server.port) as second, Client(server.port) as other:
+        first.send(invoke)
+        assert is_asked.wait(DEADLINE)
+        second.send(invoke)
+        assert second.read().status == 429
+        other.send(f"GET /2015-03-31/functions HTTP/1.1\r\n{host}\r\n")
+        assert other.read().status == 200
+        is_over.set()
+        assert first.read().status == 200
+    server.close(drain_seconds=DEADLINE)
+
+
 def test_many_clients_may_come_at_once(site: Site) -> None:
     with opened(site, 200) as clients:
         for client in clients:

@@ -1112,6 +1112,23 @@ def test_waiting_for_the_end(run: Run) -> None:
     assert ended["Status"] == "SUCCEEDED"
 
 
+def test_whoever_waits_is_told_when_the_service_is_about_to_end(run: Run) -> None:
+    told: list[str] = []
+
+    def wait() -> None:
+        try:
+            run.world.service.wait(DurableExecutionArn=run.arn, timeout_seconds=30)
+        except ServiceError as error:
+            told.append(error.name)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    waiting.join(0.05)
+    run.world.service.leave()
+    waiting.join(5)
+    assert told == ["ServiceException"]
+
+
 # Listeners and idleness ----------------------------------------------------------------------------------------------
 
 
